@@ -1,0 +1,80 @@
+"""Settings of a run: frozen, checked on creation, saved as TOML, able to repeat the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moca_core.errors import ConfigError
+from moca_core.fileio import write_bytes
+
+BUNDLES = ("compact",)
+PROPOSAL_MODES = ("guided", "grid", "none")
+REGION_STRATEGIES = ("paint", "kmeans", "diffuse")
+
+
+def _check(condition: bool, message: str, hint: str = "") -> None:
+    if not condition:
+        raise ConfigError(message, hint)
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """How a clip is segmented (METHOD.md section 7). Thresholds are those of `pipeline.matching`.
+
+    Attributes
+    ----------
+    bundle : which encoders.
+    proposals : how SAM is prompted: `guided`, `grid`, or `none` (regions refined by a filter).
+    regions : how evidence becomes regions: `paint`, `kmeans` or `diffuse`.
+    clusters : k of k-means.
+    seed : fixes every random draw.
+    """
+
+    bundle: str = "compact"
+    proposals: str = "guided"
+    regions: str = "paint"
+    clusters: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for value, known, what in (
+            (self.bundle, BUNDLES, "bundle"),
+            (self.proposals, PROPOSAL_MODES, "proposal mode"),
+            (self.regions, REGION_STRATEGIES, "region strategy"),
+        ):
+            _check(value in known, f"{value!r} is not a {what}", f"Use one of {', '.join(known)}.")
+        _check(2 <= self.clusters <= 32, f"clusters = {self.clusters}", "Use 2 to 32.")
+
+
+def fingerprint(config: Any) -> str:
+    """Twelve hex digits that name a dataclass's values: equal configs, equal fingerprints."""
+    text = json.dumps(dataclasses.asdict(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def save_toml(config: Any, path: Path) -> None:
+    """Write a flat dataclass as TOML to `path` (atomic); raises `StorageError`."""
+    lines = []
+    for name, value in dataclasses.asdict(config).items():
+        # JSON scalars and arrays of scalars are valid TOML values.
+        lines.append(f"{name} = {json.dumps(value)}\n")
+    write_bytes(path, "".join(lines).encode())
+
+
+def load_toml(cls: type, path: Path) -> Any:
+    """Read a flat dataclass from TOML; raises `ConfigError` that names unknown keys."""
+    try:
+        values = tomllib.loads(Path(path).read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}", "Check the path and the TOML syntax.") from error
+    known = {item.name for item in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigError(f"{path}: unknown keys {unknown}", f"Known: {', '.join(sorted(known))}.")
+    return cls(**values)

@@ -1,0 +1,1 @@
+"""Metrics, dataset layouts and baselines."""

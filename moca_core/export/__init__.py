@@ -1,0 +1,1 @@
+"""Results written in the formats that other tools read."""

@@ -1,0 +1,1 @@
+"""Encoders, their weights, and the bundles that group them."""

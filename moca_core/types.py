@@ -1,0 +1,123 @@
+"""The plain data that crosses module and thread borders. Nothing here computes or imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+"""(H, W) bool, True on the object."""
+
+RgbImage = NDArray[np.uint8]
+"""(H, W, 3) uint8, RGB, top row first."""
+
+FloatMap = NDArray[np.float32]
+"""(h, w) float32, a value per location."""
+
+# Why a frame has no mask. The GUI and the exports show these words.
+REASON_NO_AUDIO = "no audio track"
+REASON_SILENT = "silent"
+REASON_NO_OBJECT = "no sounding object"
+
+_NO_MAPS: Mapping[str, NDArray] = MappingProxyType({})
+
+
+@dataclass(frozen=True, eq=False)
+class SoundingObject:
+    """One object that makes the sound in one frame.
+
+    Attributes
+    ----------
+    number : 1-based, stable along a clip for as long as the object is followed.
+    name : its sound group (`dog`, `person`), in words for the user.
+    score : 0 to 1, how sure the program is that it sounds.
+    mask : (H, W) bool at the frame's own size.
+    """
+
+    number: int
+    name: str
+    score: float
+    mask: Mask
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) in pixels, x1 and y1 exclusive; all zero for an empty mask."""
+        rows = np.flatnonzero(self.mask.any(axis=1))
+        if not len(rows):
+            return (0, 0, 0, 0)
+        columns = np.flatnonzero(self.mask.any(axis=0))
+        return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """What the program found in one frame.
+
+    Attributes
+    ----------
+    frame : frame number, from 0.
+    time_s : its presentation time on the clip's clock.
+    size : (height, width) of the frame in pixels.
+    objects : the sounding objects, the loudest evidence first; empty with a `reason`.
+    reason : why there is no object (one of the `REASON_` words), else "".
+    window_s : (start, stop) of the audio window in seconds on the clip's clock.
+    key : True where the encoders ran, False where masks were propagated by optical flow.
+    coarse : True where no proposal matched and a refined region stands in.
+    heard : the sound groups that were heard with their weights, the loudest first.
+    maps : intermediates by name (`evidence`, `saliency`, `clusters`, ...), (h, w) arrays over
+        the whole frame, kept only when asked for.
+    seconds : wall-clock time by stage.
+    """
+
+    frame: int
+    time_s: float
+    size: tuple[int, int]
+    objects: tuple[SoundingObject, ...] = ()
+    reason: str = ""
+    window_s: tuple[float, float] = (0.0, 0.0)
+    key: bool = True
+    coarse: bool = False
+    heard: tuple[tuple[str, float], ...] = ()
+    maps: Mapping[str, NDArray] = _NO_MAPS
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def union(self) -> Mask:
+        """(H, W) bool, the pixels of all sounding objects."""
+        mask = np.zeros(self.size, dtype=bool)
+        for item in self.objects:
+            mask |= item.mask
+        return mask
+
+
+@dataclass(frozen=True)
+class StageEvent:
+    """A long job says what it does now. `total` 0 means that the end isn't known."""
+
+    stage: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class FrameEvent:
+    """A frame is finished. `done` of `total` frames of the job; `stored` if it came from disk."""
+
+    result: FrameResult
+    done: int
+    total: int
+    stored: bool = False
+
+
+@dataclass(frozen=True)
+class NoteEvent:
+    """Something the user should know, that doesn't stop the job (shown in the log)."""
+
+    message: str
+
+
+SegmentEvent = StageEvent | FrameEvent | NoteEvent
