@@ -82,7 +82,7 @@ class FrameResult:
     key: bool = True
     coarse: bool = False
     heard: tuple[tuple[str, float], ...] = ()
-    maps: Mapping[str, NDArray] = _NO_MAPS
+    maps: Mapping[str, NDArray] = field(default_factory=lambda: _NO_MAPS)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
