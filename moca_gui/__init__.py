@@ -1,0 +1,1 @@
+"""The desktop program. Imports `moca_core`; never the other way round."""

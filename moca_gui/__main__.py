@@ -1,0 +1,69 @@
+"""`moca-gui [CLIP]`: open the window."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="moca-gui", description="See which objects make the sound in a video."
+    )
+    parser.add_argument("clip", nargs="?", help="video to open")
+    parser.add_argument("--exit-after-show", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code. `MOCA_GUI_TIMING=1` prints the start-up time."""
+    options = _parse(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+    # After the arguments are read, so that --help needs no Qt.
+    from PySide6.QtCore import QTimer
+    from PySide6.QtWidgets import QApplication
+
+    from moca_gui.main_window import MainWindow
+
+    app = QApplication.instance() or QApplication(sys.argv[:1])
+    assert isinstance(app, QApplication)
+    app.setApplicationName("MoCA Studio")
+    app.setDesktopFileName("moca-studio")
+    window = MainWindow()
+    window.show()
+    if options.clip:
+        window.open_path(options.clip)
+    if os.environ.get("MOCA_GUI_TIMING"):
+        window.opened.connect(lambda: _print_timing("clip shown"))
+        QTimer.singleShot(0, lambda: _print_timing("window shown"))
+    if options.exit_after_show:
+        QTimer.singleShot(0, window.close)
+    # A turn of the interpreter now and then lets Ctrl-C in the terminal through.
+    signal.signal(signal.SIGINT, lambda *_: window.close())
+    heartbeat = QTimer()
+    heartbeat.timeout.connect(lambda: None)
+    heartbeat.start(250)
+    code = app.exec()
+    window.shut_down()
+    return code
+
+
+def _print_timing(what: str) -> None:
+    """Seconds since the process began, by the kernel's account where it keeps one."""
+    try:
+        with open("/proc/self/stat", encoding="ascii") as stream:  # noqa: PTH123
+            ticks = int(stream.read().rsplit(")", 1)[1].split()[19])
+        seconds = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError):
+        seconds = time.process_time()
+    sys.stderr.write(f"{what} after {seconds:.2f} s\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Every action in one table: it makes the menus, the keys, the shortcut window and a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtWidgets import QMenu, QMenuBar, QWidget
+
+MENUS = ("File", "Edit", "View", "Playback", "Run", "Help")
+
+
+@dataclass(frozen=True)
+class ActionRow:
+    """One action.
+
+    Attributes
+    ----------
+    name : how the program calls it.
+    text : what the menu says.
+    menu : one of `MENUS`.
+    slot : `method` of the window, or `part.method` of one of its parts.
+    keys : shortcuts, the first is shown in the menu.
+    arguments : handed to the slot.
+    checkable : the slot gets the checked state as its last argument.
+    needs : `clip`, `range`, `result` or `job`: greyed out without it.
+    separator : a line above it in the menu.
+    icon : name in `icons.py`.
+    """
+
+    name: str
+    text: str
+    menu: str
+    slot: str
+    keys: tuple[str, ...] = ()
+    arguments: tuple[Any, ...] = ()
+    checkable: bool = False
+    needs: str = ""
+    separator: bool = False
+    icon: str = ""
+
+
+R = ActionRow
+ACTIONS = (
+    R("open", "&Open…", "File", "ask_open", ("Ctrl+O",), icon="open"),
+    R("close_clip", "&Close clip", "File", "close_clip", ("Ctrl+W",), needs="clip"),
+    R("quit", "&Quit", "File", "close", ("Ctrl+Q",), separator=True),
+    R("set_in", "Set &in point", "Edit", "session.set_in", ("[",), needs="clip"),
+    R("set_out", "Set &out point", "Edit", "session.set_out", ("]",), needs="clip"),
+    R("clear_range", "&Clear range", "Edit", "session.clear_range", ("Ctrl+Shift+A",), needs="range"),
+    R("copy_frame", "Copy &frame with masks", "Edit", "copy_frame", ("Ctrl+C",), needs="clip",
+      separator=True),
+    R("overlays", "&Hide overlays", "View", "set_overlays_hidden", ("H",), checkable=True, icon="eye"),
+    R("overlay_masks", "&Masks", "View", "inspector.choose", ("1",), ("masks",), separator=True),
+    R("overlay_evidence", "&Evidence map", "View", "inspector.choose", ("2",), ("evidence",)),
+    R("overlay_saliency", "&Saliency map", "View", "inspector.choose", ("3",), ("saliency",)),
+    R("overlay_clusters", "C&lusters", "View", "inspector.choose", ("4",), ("clusters",)),
+    R("zoom_in", "Zoom &in", "View", "view.zoom_by", ("+", "="), (1,), separator=True),
+    R("zoom_out", "Zoom &out", "View", "view.zoom_by", ("-",), (-1,)),
+    R("fit", "&Fit frame", "View", "view.fit", ("0",), icon="fit"),
+    R("time_zoom_in", "Zoom timeline in", "View", "timeline.zoom", ("Ctrl++", "Ctrl+="), (0.5,),
+      needs="clip", separator=True),
+    R("time_zoom_out", "Zoom timeline out", "View", "timeline.zoom", ("Ctrl+-",), (2.0,), needs="clip"),
+    R("time_whole", "Whole clip", "View", "timeline.zoom_whole", ("Ctrl+0",), needs="clip"),
+    R("time_range", "Zoom to range", "View", "timeline.zoom_range", (), needs="range"),
+    R("theme_system", "Theme: as the system", "View", "choose_theme", (), ("system",), separator=True),
+    R("theme_dark", "Theme: dark", "View", "choose_theme", (), ("dark",)),
+    R("theme_light", "Theme: light", "View", "choose_theme", (), ("light",)),
+    R("fullscreen", "F&ull screen", "View", "toggle_fullscreen", ("F11",), separator=True),
+    R("reset_layout", "&Reset layout", "View", "reset_layout"),
+    R("play", "&Play", "Playback", "player.toggle", ("Space",), needs="clip", icon="play"),
+    R("shuttle_back", "Play backwards, faster with each press", "Playback", "player.shuttle", ("J",),
+      (-1,), needs="clip"),
+    R("shuttle_stop", "Stop", "Playback", "player.shuttle", ("K",), (0,), needs="clip"),
+    R("shuttle_forward", "Play forwards, faster with each press", "Playback", "player.shuttle",
+      ("L",), (1,), needs="clip"),
+    R("step_back", "Previous frame", "Playback", "player.step", ("Left", ","), (-1,), needs="clip",
+      separator=True, icon="step_back"),
+    R("step_forward", "Next frame", "Playback", "player.step", ("Right", "."), (1,), needs="clip",
+      icon="step_forward"),
+    R("back_ten", "Ten frames back", "Playback", "player.step", ("Ctrl+Left",), (-10,), needs="clip"),
+    R("forward_ten", "Ten frames forward", "Playback", "player.step", ("Ctrl+Right",), (10,),
+      needs="clip"),
+    R("back_second", "One second back", "Playback", "player.skip", ("Shift+Left",), (-1.0,),
+      needs="clip"),
+    R("forward_second", "One second forward", "Playback", "player.skip", ("Shift+Right",), (1.0,),
+      needs="clip"),
+    R("previous_result", "Previous result", "Playback", "player.go_result", ("Alt+Left",), (-1,),
+      needs="result", icon="previous_result"),
+    R("next_result", "Next result", "Playback", "player.go_result", ("Alt+Right",), (1,),
+      needs="result", icon="next_result"),
+    R("start", "To the start", "Playback", "player.go_start", ("Home",), needs="clip"),
+    R("end", "To the end", "Playback", "player.go_end", ("End",), needs="clip"),
+    R("go_to", "&Go to frame or time…", "Playback", "ask_position", ("Ctrl+G",), needs="clip"),
+    R("loop", "&Loop", "Playback", "player.set_looping", ("Ctrl+L",), checkable=True,
+      separator=True, icon="loop"),
+    R("faster", "Faster", "Playback", "player.change_speed", (">",), (1,)),
+    R("slower", "Slower", "Playback", "player.change_speed", ("<",), (-1,)),
+    R("normal_speed", "Normal speed", "Playback", "player.set_speed", ("Backspace",), (1.0,)),
+    R("mute", "&Mute", "Playback", "set_muted", ("M",), checkable=True, icon="sound"),
+    R("run_frame", "On this &frame", "Run", "runner.run_frame", ("R",), needs="clip"),
+    R("run_range", "On the &range", "Run", "runner.run_range", ("Shift+R",), needs="range"),
+    R("run_clip", "On the &clip", "Run", "runner.run_clip", ("Ctrl+R",), needs="clip", icon="run"),
+    R("cancel", "C&ancel", "Run", "runner.cancel", ("Esc",), needs="job", separator=True),
+    R("keep_maps", "&Keep maps of every key frame", "Run", "set_keep_maps", (), checkable=True,
+      separator=True),
+    R("clear_results", "Forget &results in memory", "Run", "session.clear_results", (),
+      needs="result"),
+    R("weights", "&Weights…", "Run", "show_weights", (), separator=True),
+    R("shortcuts", "&Keyboard shortcuts", "Help", "show_shortcuts", ("Ctrl+/", "F1")),
+    R("about", "&About", "Help", "show_about", (), separator=True),
+)  # fmt: skip
+
+
+def resolve_slot(window: QWidget, row: ActionRow) -> Callable[..., Any]:
+    """The bound method that `row.slot` names."""
+    target: Any = window
+    for part in row.slot.split("."):
+        target = getattr(target, part)
+    return target  # type: ignore[no-any-return]
+
+
+def make_actions(window: QWidget) -> dict[str, QAction]:
+    """Create all actions as children of `window`, which gives them their keys.
+
+    The slots are looked up when the action fires, so the parts may be made later.
+    """
+    made = {}
+    for row in ACTIONS:
+        action = QAction(row.text, window)
+        action.setShortcuts([QKeySequence(key) for key in row.keys])
+        action.setCheckable(row.checkable)
+        tip = row.text.replace("&", "").rstrip("…")
+        action.setToolTip(f"{tip} ({', '.join(key_text(k) for k in row.keys)})" if row.keys else tip)
+        action.triggered.connect(_caller(window, row))
+        window.addAction(action)
+        made[row.name] = action
+    return made
+
+
+def _caller(window: QWidget, row: ActionRow) -> Callable[[bool], None]:
+    def call(checked: bool = False) -> None:
+        arguments = (*row.arguments, checked) if row.checkable else row.arguments
+        resolve_slot(window, row)(*arguments)
+
+    return call
+
+
+def fill_menus(bar: QMenuBar, actions: dict[str, QAction]) -> dict[str, QMenu]:
+    """Put the actions into their menus."""
+    menus = {title: bar.addMenu(f"&{title}") for title in MENUS}
+    for row in ACTIONS:
+        if row.separator:
+            menus[row.menu].addSeparator()
+        menus[row.menu].addAction(actions[row.name])
+    return menus
+
+
+def key_text(key: str) -> str:
+    """A shortcut as the platform writes it."""
+    return QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText)

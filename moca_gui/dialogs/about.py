@@ -1,0 +1,54 @@
+"""What this program is."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from moca_gui.icons import logo
+
+TEXT = """
+<p>Shows which objects make the sound in a video, as masks on one clock with the waveform.</p>
+<p>After Bhosale et al., <i>Unsupervised Audio-Visual Segmentation with Modality Alignment</i>,
+arXiv 2403.14203.</p>
+<p>The default <i>compact</i> bundle names what it hears and sees, and leans on labelled image
+and audio classes for that. ImageBind, the paper's encoder, does not.</p>
+"""
+
+
+class AboutDialog(QDialog):
+    """Name, version, sources."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("About")
+        mark = QLabel()
+        mark.setPixmap(logo().pixmap(64, 64))
+        heading = QLabel(f"MoCA Studio {_version()}")
+        heading.setObjectName("title")
+        text = QLabel(TEXT)
+        text.setWordWrap(True)
+        text.setMinimumWidth(380)
+        column = QVBoxLayout()
+        column.addWidget(heading)
+        column.addWidget(text)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(24, 22, 24, 18)
+        layout.setSpacing(20)
+        layout.addWidget(mark)
+        layout.addLayout(column)
+        layout.setAlignment(mark, _top())
+
+
+def _top() -> object:
+    from PySide6.QtCore import Qt
+
+    return Qt.AlignmentFlag.AlignTop
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("moca-studio")
+    except PackageNotFoundError:
+        return "(source tree)"

@@ -1,0 +1,78 @@
+"""The error window: what happened, what to try, Details and Copy."""
+
+from __future__ import annotations
+
+import traceback
+
+from PySide6.QtGui import QFontDatabase, QGuiApplication
+from PySide6.QtWidgets import (
+    QDialog,
+    QHBoxLayout,
+    QLabel,
+    QPlainTextEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from moca_core.errors import MocaError
+
+UNEXPECTED_HINT = "This is a fault of the program. Copy the details into a report."
+
+
+class ErrorDialog(QDialog):
+    """Shows an error; stays open beside the work until closed."""
+
+    def __init__(self, title: str, error: BaseException, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(title)
+        self.setMinimumWidth(480)
+        if isinstance(error, MocaError):
+            message, hint = error.message, error.hint
+        else:
+            message, hint = f"{type(error).__name__}: {error}", UNEXPECTED_HINT
+        self.report = f"{title}\n{message}\n{hint}\n\n" + "".join(
+            traceback.format_exception(error)
+        )
+        heading = QLabel(title)
+        heading.setObjectName("title")
+        self.message = QLabel(message)
+        self.hint = QLabel(hint)
+        self.hint.setObjectName("dim")
+        for label in (self.message, self.hint):
+            label.setWordWrap(True)
+        self.details = QPlainTextEdit(self.report)
+        self.details.setReadOnly(True)
+        self.details.setAccessibleName("Details")
+        self.details.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        self.details.setMinimumHeight(190)
+        self.details.hide()
+        self.details_button = QPushButton("Details")
+        self.details_button.setCheckable(True)
+        self.details_button.toggled.connect(self._show_details)
+        self.copy_button = QPushButton("Copy")
+        self.copy_button.setToolTip("Copy the message and the details")
+        self.copy_button.clicked.connect(
+            lambda: QGuiApplication.clipboard().setText(self.report)
+        )
+        close = QPushButton("Close")
+        close.setDefault(True)
+        close.clicked.connect(self.accept)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.details_button)
+        buttons.addWidget(self.copy_button)
+        buttons.addStretch(1)
+        buttons.addWidget(close)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(22, 18, 22, 16)
+        layout.setSpacing(10)
+        layout.addWidget(heading)
+        layout.addWidget(self.message)
+        layout.addWidget(self.hint)
+        layout.addWidget(self.details, 1)
+        layout.addSpacing(6)
+        layout.addLayout(buttons)
+
+    def _show_details(self, shown: bool) -> None:
+        self.details.setVisible(shown)
+        self.adjustSize()

@@ -1,0 +1,74 @@
+"""Frames on their way to the screen: the latest request wins, decoding stays off the GUI thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from PySide6.QtGui import QImage
+
+from moca_core.errors import MocaError
+from moca_core.types import RgbImage
+
+
+class FrameReader(Protocol):
+    """What is needed of `moca_core.media.video.VideoReader`."""
+
+    def frame(self, index: int) -> RgbImage:
+        """(H, W, 3) uint8 RGB."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class FrameReady:
+    """A decoded frame; `image` is None with an `error` where it can't be decoded."""
+
+    index: int
+    image: QImage | None
+    error: str = ""
+
+
+def to_image(frame: RgbImage) -> QImage:
+    """Copy (H, W, 3) uint8 RGB into a QImage in the format that paints fastest."""
+    frame = np.ascontiguousarray(frame)
+    height, width = frame.shape[:2]
+    image = QImage(frame.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+    return image.convertToFormat(QImage.Format.Format_RGB32)
+
+
+class FrameLoader:
+    """Generator of `FrameReady` events for a job; `request` may be called from any thread."""
+
+    def __init__(self, reader: FrameReader) -> None:
+        self._reader = reader
+        self._condition = threading.Condition()
+        self._wanted: int | None = None
+        self._stopped = False
+
+    def request(self, index: int) -> None:
+        """Ask for a frame; a request that wasn't begun yet is replaced."""
+        with self._condition:
+            self._wanted = index
+            self._condition.notify()
+
+    def stop(self) -> None:
+        """End the generator."""
+        with self._condition:
+            self._stopped = True
+            self._condition.notify()
+
+    def events(self) -> Iterator[FrameReady]:
+        """Yield each frame asked for, until `stop`."""
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._stopped or self._wanted is not None)
+                index, self._wanted = self._wanted, None
+                if self._stopped or index is None:
+                    return
+            try:
+                yield FrameReady(index, to_image(self._reader.frame(index)))
+            except MocaError as error:
+                yield FrameReady(index, None, error.message)

@@ -1,0 +1,501 @@
+"""The window: assembles the parts and connects them. The parts own the behaviour."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QMimeData, Qt, Signal
+from PySide6.QtGui import (
+    QAction,
+    QCloseEvent,
+    QDragEnterEvent,
+    QDropEvent,
+    QGuiApplication,
+    QImage,
+    QPainter,
+    QShowEvent,
+)
+from PySide6.QtWidgets import (
+    QApplication,
+    QDockWidget,
+    QFileDialog,
+    QMainWindow,
+    QSplitter,
+    QToolBar,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from moca_gui import theme as themes
+from moca_gui.actions import ACTIONS, fill_menus, make_actions
+from moca_gui.dialogs.errors import ErrorDialog
+from moca_gui.dialogs.goto import GoToDialog
+from moca_gui.icons import icon, logo
+from moca_gui.jobs import JobPool
+from moca_gui.opener import OpenedClip, Opener, open_video
+from moca_gui.panels.inspector import Inspector, overlay
+from moca_gui.panels.log import LogPanel
+from moca_gui.panels.objects import ObjectsPanel
+from moca_gui.panels.status import StatusBar
+from moca_gui.panels.timeline import Timeline, rule
+from moca_gui.panels.transport import Transport
+from moca_gui.player import AudioFactory, Player, open_audio_clock
+from moca_gui.runner import Runner, SegmenterLike, load_segmenter
+from moca_gui.session import Clip, Session
+from moca_gui.settings import Settings, WindowState
+from moca_gui.sound import SoundPart, SoundPicture, read_sound
+from moca_gui.views.frame_view import FrameView
+from moca_gui.views.overlay import draw_map
+
+if TYPE_CHECKING:
+    from moca_core.media.video import VideoReader
+
+_log = logging.getLogger(__name__)
+PROGRAM = "MoCA Studio"
+EMPTY_TEXT = "Drop a video here, or press Ctrl+O"
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the window takes from outside, so that tests can put something else in its place."""
+
+    open_reader: Callable[[Path], VideoReader] = open_video
+    read_sound: Callable[[Clip], Iterator[SoundPart]] = read_sound
+    audio_factory: AudioFactory = open_audio_clock
+    make_segmenter: Callable[[], SegmenterLike] = load_segmenter
+    check_weights: bool = True
+
+
+class MainWindow(QMainWindow):
+    """One clip, its frame, its timeline, its results."""
+
+    opened = Signal()
+    open_failed = Signal()
+
+    def __init__(self, services: Services | None = None) -> None:
+        super().__init__()
+        services = services or Services()
+        self.setWindowTitle(PROGRAM)
+        self.setWindowIcon(logo())
+        self.setAcceptDrops(True)
+        self.resize(1280, 860)
+        self.settings = Settings()
+        self.state = WindowState()
+        self.theme = themes.resolve(self.settings.get("theme"))
+        self.pool = JobPool(self)
+        self.session = Session(self)
+        self.player = Player(self.session, self.pool, services.audio_factory, self)
+        self.player.volume = self.settings.get("volume")
+        self.player.muted = self.settings.get("muted")
+        self.sound = SoundPicture(self.pool, services.read_sound, self)
+        self.opener = Opener(self.pool, services.open_reader, self)
+        ready = self._weights_ready if services.check_weights else lambda: True
+        self.runner = Runner(
+            self.session, self.pool, self.settings, services.make_segmenter, ready, self
+        )
+        self.actions_by_name = make_actions(self)
+        self._make_parts()
+        self._make_docks()
+        self._make_bars()
+        self._connect()
+        self._set_checks()
+        self.apply_theme(self.theme)
+        self._enable_actions()
+        self._default_docks = bytes(self.saveState().data())
+        self._restore()
+
+    # -- assembly -----------------------------------------------------------------------------
+
+    def _make_parts(self) -> None:
+        self.view = FrameView(self.theme)
+        self.view.set_placeholder(EMPTY_TEXT)
+        self.transport = Transport(self.session, self.player, self.actions_by_name, self.theme)
+        self.timeline = Timeline(self.session, self.player, self.sound, self.theme)
+        self.objects = ObjectsPanel(self.session)
+        self.inspector = Inspector(self.session)
+        self.log = LogPanel()
+        self.status = StatusBar(self.session)
+        self.setStatusBar(self.status)
+        body = QWidget()
+        layout = QVBoxLayout(body)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        for part, stretch in (
+            (self.view, 1),
+            (rule(), 0),
+            (self.transport, 0),
+            (rule(), 0),
+            (self.timeline, 0),
+        ):
+            layout.addWidget(part, stretch)
+        self.setCentralWidget(body)
+
+    def _make_docks(self) -> None:
+        right, bottom = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
+        self.docks = {}
+        for title, widget, area in (
+            ("Objects", self.objects, right),
+            ("Inspector", self.inspector, right),
+            ("Log", self.log, bottom),
+        ):
+            dock = QDockWidget(title, self)
+            dock.setObjectName(f"dock {title}")
+            dock.setAccessibleName(title)
+            dock.setWidget(widget)
+            widget.setMinimumWidth(230)
+            self.addDockWidget(area, dock)
+            self.docks[title] = dock
+        self.docks["Log"].hide()
+        self.resizeDocks([self.docks["Objects"]], [290], Qt.Orientation.Horizontal)
+        self.resizeDocks(
+            [self.docks["Objects"], self.docks["Inspector"]], [300, 300], Qt.Orientation.Vertical
+        )
+
+    def _make_bars(self) -> None:
+        self.menus = fill_menus(self.menuBar(), self.actions_by_name)
+        self.recent_menu = self.menus["File"].addMenu("Open &recent")
+        self.menus["File"].insertMenu(self.actions_by_name["close_clip"], self.recent_menu)
+        self.recent_menu.aboutToShow.connect(self._fill_recent)
+        self._fill_recent()
+        self.menus["View"].addSeparator()
+        for dock in self.docks.values():
+            self.menus["View"].addAction(dock.toggleViewAction())
+        bar = QToolBar("Tools")
+        bar.setObjectName("tools")
+        bar.setMovable(False)
+        self.addToolBar(bar)
+        self.run_button = QToolButton()
+        self.run_button.setObjectName("primary")
+        self.run_button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.run_button.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
+        self.run_button.setMenu(self.menus["Run"])
+        self.run_button.setText("Run")
+        self.run_button.setAccessibleName("Run on the clip")
+        self.run_button.setToolTip("Find the sounding objects in the whole clip (Ctrl+R)")
+        self.run_button.clicked.connect(self.actions_by_name["run_clip"].trigger)
+        self._tool_buttons = []
+        for name in ("open", "overlays", "fit"):
+            button = QToolButton()
+            button.setDefaultAction(self.actions_by_name[name])
+            button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+            button.setText(self.actions_by_name[name].text().replace("&", "").rstrip("…"))
+            button.setAccessibleName(button.text())
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            self._tool_buttons.append(button)
+        bar.addWidget(self._tool_buttons[0])
+        bar.addWidget(self.run_button)
+        bar.addSeparator()
+        for button in self._tool_buttons[1:]:
+            bar.addWidget(button)
+
+    def _connect(self) -> None:
+        session = self.session
+        session.clip_changed.connect(self._refresh_view)
+        session.frame_changed.connect(self._refresh_view)
+        session.objects_changed.connect(self._refresh_view)
+        session.result_changed.connect(self._on_result)
+        session.noted.connect(self.log.write)
+        for signal in (session.clip_changed, session.range_changed, self.runner.changed):
+            signal.connect(self._enable_actions)
+        self.inspector.overlay_changed.connect(lambda _name: self._refresh_view())
+        self.view.hovered.connect(
+            lambda pixel: self.inspector.show_cursor(pixel, self.view.map_value())
+        )
+        self.player.sound_changed.connect(self._on_sound)
+        self.player.loop_changed.connect(self.actions_by_name["loop"].setChecked)
+        self.runner.progressed.connect(self.status.job.show_job)
+        self.runner.changed.connect(self._on_runner)
+        self.runner.device_known.connect(self.status.show_device)
+        self.runner.failed.connect(self._on_run_failed)
+        self.runner.ended.connect(lambda text: text and session.note(text))
+        self.status.job.cancel_pressed.connect(self.runner.cancel)
+        self.opener.opened.connect(self._on_opened)
+        self.opener.failed.connect(self._on_open_failed)
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self._on_system_scheme)
+
+    def _set_checks(self) -> None:
+        self.actions_by_name["keep_maps"].setChecked(self.settings.get("keep_maps"))
+        self.actions_by_name["mute"].setChecked(self.player.muted)
+        self.transport.volume.setValue(round(self.player.volume * 100))
+
+    # -- clips --------------------------------------------------------------------------------
+
+    def open_path(self, path: Path | str) -> None:
+        """Open a clip; the clip that is open stays until the new one is ready."""
+        self.opener.open(Path(path))
+
+    def ask_open(self) -> None:
+        """Ask for a clip and open it."""
+        recent = self.state.recent()
+        folder = str(recent[0].parent) if recent else str(Path.home())
+        kinds = "Videos (*.mp4 *.mov *.mkv *.webm *.avi *.m4v *.mpg *.mpeg *.ogv *.ts *.flv *.wmv)"
+        name, _ = QFileDialog.getOpenFileName(
+            self, "Open a clip", folder, f"{kinds};;All files (*)"
+        )
+        if name:
+            self.open_path(name)
+
+    def close_clip(self) -> None:
+        """Let go of the open clip."""
+        self._release_clip()
+        self.session.set_clip(None)
+        self.sound.load(None)
+        self.setWindowTitle(PROGRAM)
+
+    def _release_clip(self) -> None:
+        self.runner.cancel()
+        self.player.detach()
+        if self.session.clip is not None:
+            self.session.clip.reader.close()
+
+    def _on_opened(self, opened: OpenedClip) -> None:
+        self._release_clip()
+        self.session.set_clip(opened.clip)
+        self.player.attach(opened.clip, opened.first)
+        self.sound.load(opened.clip)
+        self.state.add_recent(opened.clip.path)
+        self.setWindowTitle(f"{opened.clip.path.name} - {PROGRAM}")
+        self.log.write(f"Opened {opened.clip.path}")
+        self.opened.emit()
+
+    def _on_open_failed(self, path: Path, error: BaseException) -> None:
+        self.log.write(f"{path}: {error}")
+        self.show_error(f"Can't open {path.name}", error)
+        self.open_failed.emit()
+
+    def _fill_recent(self) -> None:
+        self.recent_menu.clear()
+        for path in self.state.recent():
+            action = self.recent_menu.addAction(f"{path.name}    {path.parent}")
+            action.triggered.connect(partial(self.open_path, path))
+        self.recent_menu.addSeparator()
+        clear = self.recent_menu.addAction("Clear")
+        clear.triggered.connect(self.state.clear_recent)
+        clear.setEnabled(bool(self.state.recent()))
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if dropped_path(event.mimeData()) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        path = dropped_path(event.mimeData())
+        if path is not None:
+            event.acceptProposedAction()
+            self.open_path(path)
+
+    # -- what is on screen --------------------------------------------------------------------
+
+    def _on_result(self, frame: int) -> None:
+        if frame in (-1, self.session.frame):
+            self._refresh_view()
+        # One result is enough for the actions that need any.
+        if frame == -1 or len(self.session.results) == 1:
+            self._enable_actions()
+
+    def _refresh_view(self) -> None:
+        session = self.session
+        result = session.result
+        chosen = overlay(self.inspector.current)
+        values = session.results.maps(session.frame).get(chosen.map_name)
+        drawn = draw_map(chosen.text, values, chosen.discrete) if values is not None else None
+        banner = ""
+        if result is not None and not result.objects:
+            banner = f"No mask: {result.reason}"
+        elif result is not None and result.coarse:
+            banner = "Coarse mask: no proposal matched"
+        self.view.show_frame(
+            session.image,
+            result,
+            session.hidden_objects,
+            banner,
+            drawn,
+            masks=not chosen.map_name,
+        )
+
+    def set_overlays_hidden(self, hidden: bool) -> None:
+        """Hide or show everything over the frame."""
+        self.view.set_overlays_shown(not hidden)
+
+    def copy_frame(self) -> None:
+        """Put the frame with what is drawn over it on the clipboard, at its own size."""
+        image = self.session.image
+        if image is None:
+            return
+        copy = FrameView(self.theme)
+        copy.resize(image.size())
+        copy.overlays_shown = self.view.overlays_shown
+        copy.show_frame(image, self.session.result, self.session.hidden_objects)
+        picture = QImage(image.size(), QImage.Format.Format_RGB32)
+        painter = QPainter(picture)
+        copy.render(painter)
+        painter.end()
+        QGuiApplication.clipboard().setImage(picture)
+        self.session.note("Frame copied.")
+
+    def _enable_actions(self) -> None:
+        there = {
+            "": True,
+            "clip": self.session.clip is not None,
+            "range": self.session.range is not None,
+            "result": len(self.session.results) > 0,
+            "job": self.runner.job is not None,
+        }
+        for row in ACTIONS:
+            self.actions_by_name[row.name].setEnabled(there[row.needs])
+        for name in ("run_frame", "run_range", "run_clip"):
+            action = self.actions_by_name[name]
+            action.setEnabled(action.isEnabled() and not there["job"])
+        self.run_button.setEnabled(there["clip"])
+
+    # -- answers to the parts -----------------------------------------------------------------
+
+    def _on_sound(self) -> None:
+        self.status.show_sound(self.player.sound_note)
+        self.settings.set("volume", float(self.player.volume))
+
+    def _on_runner(self) -> None:
+        job = self.runner.job
+        if job is None:
+            self.status.job.hide()
+        elif job.cancelling:
+            self.status.job.show_cancelling()
+
+    def _on_run_failed(self, error: BaseException, title: str) -> None:
+        self.log.write(f"{title}: {error}")
+        self.show_error(f"{title} failed", error)
+
+    def show_error(self, title: str, error: BaseException) -> None:
+        """Show what happened and what to try."""
+        dialog = ErrorDialog(title, error, self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def _weights_ready(self) -> bool:
+        from moca_gui.dialogs.weights import weights_missing
+
+        if weights_missing():
+            self.show_weights()
+            return False
+        return True
+
+    # -- slots of actions ---------------------------------------------------------------------
+
+    def ask_position(self) -> None:
+        """Ask for a frame or a time and go there."""
+        clip = self.session.clip
+        if clip is None:
+            return
+        dialog = GoToDialog(clip.frame_count, self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+
+        def go() -> None:
+            if isinstance(dialog.position, int):
+                self.player.seek(dialog.position)
+            elif dialog.position is not None:
+                self.player.seek_time(dialog.position)
+
+        dialog.accepted.connect(go)
+        dialog.open()
+
+    def set_muted(self, muted: bool) -> None:
+        """Silence the sound, and keep that."""
+        self.player.set_muted(muted)
+        self.settings.set("muted", muted)
+
+    def set_keep_maps(self, keep: bool) -> None:
+        """Keep the maps of every key frame in the runs to come."""
+        self.settings.set("keep_maps", keep)
+
+    def choose_theme(self, choice: str) -> None:
+        """Dark, light, or as the system."""
+        self.settings.set("theme", choice)
+        self.apply_theme(themes.resolve(choice))
+
+    def _on_system_scheme(self) -> None:
+        if self.settings.get("theme") == "system":
+            self.apply_theme(themes.resolve("system"))
+
+    def apply_theme(self, theme: themes.Theme) -> None:
+        """Give everything the colours of `theme`."""
+        self.theme = theme
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        themes.apply(app, theme)
+        for row in ACTIONS:
+            if row.icon:
+                self.actions_by_name[row.name].setIcon(icon(row.icon, theme))
+        self.run_button.setIcon(icon("run", theme, theme.on_accent))
+        self.view.set_theme(theme)
+        self.transport.set_theme(theme)
+        self.timeline.set_theme(theme)
+        self.inspector.refresh()
+
+    def toggle_fullscreen(self) -> None:
+        """Fill the screen, or not."""
+        self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
+
+    def reset_layout(self) -> None:
+        """Put the docks back where they were at first."""
+        self.restoreState(self._default_docks)
+
+    def show_weights(self) -> None:
+        """Show the weights files and their state."""
+        from moca_gui.dialogs.weights import WeightsDialog
+
+        dialog = WeightsDialog(self.pool, self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def show_shortcuts(self) -> None:
+        """List the keyboard shortcuts."""
+        from moca_gui.dialogs.shortcuts import ShortcutsDialog
+
+        dialog = ShortcutsDialog(self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    def show_about(self) -> None:
+        """Say what this program is."""
+        from moca_gui.dialogs.about import AboutDialog
+
+        dialog = AboutDialog(self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+
+    # -- opening and closing ------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        geometry, docks = self.state.load()
+        if geometry is not None:
+            self.restoreGeometry(geometry)
+        if docks is not None:
+            self.restoreState(docks)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        self.state.save(bytes(self.saveGeometry().data()), bytes(self.saveState().data()))
+        event.accept()
+        self.shut_down()
+
+    def shut_down(self) -> None:
+        """The one way out: stop the player, cancel the jobs, wait, release. Safe to repeat."""
+        self.hide()
+        self.player.detach()
+        self.runner.cancel()
+        self.opener.cancel()
+        self.pool.shut_down()
+        if self.session.clip is not None:
+            self.session.clip.reader.close()
+            self.session.clip = None
+        self.log.release()
+
+
+def dropped_path(data: QMimeData) -> Path | None:
+    """The first local file of a drop, or None."""
+    paths = [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
+    return paths[0] if paths else None

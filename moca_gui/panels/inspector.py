@@ -1,0 +1,125 @@
+"""The inspector: which map lies over the frame, and what is under the cursor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtWidgets import QFormLayout, QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+
+from moca_gui.session import Session
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One row: what can lie over the frame. `map_name` is a key of `FrameResult.maps`."""
+
+    name: str
+    text: str
+    map_name: str = ""
+    discrete: bool = False
+    hint: str = ""
+
+
+# In the order of the keys 1 to 4.
+OVERLAYS = (
+    Overlay("masks", "Masks", hint="The sounding objects"),
+    Overlay("evidence", "Evidence", "evidence", hint="How well each place fits the sound"),
+    Overlay("saliency", "Saliency", "saliency", hint="What stands out, whatever it sounds like"),
+    Overlay("clusters", "Clusters", "clusters", True, "Places with like features"),
+)
+_ROWS = {row.name: row for row in OVERLAYS}
+
+
+def overlay(name: str) -> Overlay:
+    """The row called `name`."""
+    return _ROWS[name]
+
+
+class Inspector(QWidget):
+    """Chooses the overlay; greys out the maps that the frame doesn't have."""
+
+    overlay_changed = Signal(str)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.current = OVERLAYS[0].name
+        self.list = QListWidget()
+        self.list.setAccessibleName("Overlay")
+        self.list.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        for number, row in enumerate(OVERLAYS, start=1):
+            item = QListWidgetItem(f"{number}   {row.text}")
+            item.setToolTip(row.hint)
+            self.list.addItem(item)
+        self.list.setCurrentRow(0)
+        self.list.setFixedHeight(30 * len(OVERLAYS) + 6)
+        self.list.setSpacing(2)
+        self.list.currentRowChanged.connect(lambda row: self.choose(OVERLAYS[row].name))
+        self.note = QLabel()
+        self.note.setObjectName("dim")
+        self.note.setWordWrap(True)
+        self.pixel = QLabel("-")
+        self.value = QLabel("-")
+        self.window_s = QLabel("-")
+        self.kind = QLabel("-")
+        form = QFormLayout()
+        form.setContentsMargins(10, 4, 10, 8)
+        form.setHorizontalSpacing(16)
+        for text, label in (
+            ("Frame", self.kind),
+            ("Sound", self.window_s),
+            ("Pixel", self.pixel),
+            ("Value", self.value),
+        ):
+            label.setAccessibleName(text)
+            head = QLabel(text)
+            head.setObjectName("dim")
+            form.addRow(head, label)
+        self.note.setContentsMargins(10, 2, 10, 4)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.list)
+        layout.addWidget(self.note)
+        layout.addLayout(form)
+        layout.addStretch(1)
+        session.frame_changed.connect(self.refresh)
+        session.clip_changed.connect(self.refresh)
+        session.result_changed.connect(lambda frame: frame in (-1, session.frame) and self.refresh())
+        self.refresh()
+
+    def choose(self, name: str) -> None:
+        """Put the overlay `name` over the frame."""
+        self.current = name
+        with QSignalBlocker(self.list):
+            self.list.setCurrentRow([row.name for row in OVERLAYS].index(name))
+        self.refresh()
+        self.overlay_changed.emit(name)
+
+    def refresh(self) -> None:
+        """Show the facts of the frame on screen."""
+        result = self.session.result
+        maps = self.session.results.maps(self.session.frame)
+        for index, row in enumerate(OVERLAYS):
+            item = self.list.item(index)
+            there = not row.map_name or row.map_name in maps
+            item.setForeground(self.palette().text() if there else self.palette().placeholderText())
+        chosen = overlay(self.current)
+        missing = bool(chosen.map_name) and chosen.map_name not in maps
+        self.note.setVisible(missing)
+        if missing:
+            self.note.setText(
+                "No map for this frame. Run on this frame (R), or switch on Run > Keep maps."
+            )
+        kind = "not run"
+        if result is not None:
+            kind = "key frame" if result.key else "followed by motion"
+            kind += ", coarse" if result.coarse else ""
+        self.kind.setText(kind)
+        window = self.session.current_window_s()
+        self.window_s.setText(f"{window[0]:.2f} s to {window[1]:.2f} s" if window else "-")
+
+    def show_cursor(self, pixel: tuple[int, int] | None, value: float | None) -> None:
+        """Show the pixel under the cursor, and the map's value there."""
+        self.pixel.setText(f"{pixel[0]}, {pixel[1]}" if pixel else "-")
+        self.value.setText("-" if value is None else f"{value:.4g}")

@@ -1,0 +1,172 @@
+"""The status bar: position, clip, device with its reason, the job, notes."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QSizePolicy,
+    QStatusBar,
+    QToolButton,
+    QWidget,
+)
+
+from moca_gui.session import Clip, Session
+from moca_gui.timecode import format_short
+
+NOTE_SECONDS = 12
+
+
+class ElidedLabel(QLabel):
+    """A label that shortens its text to the room it has, with the whole of it as a tool tip."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._full = ""
+        self.setAccessibleName(name)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.setMinimumWidth(40)
+
+    def set_full_text(self, text: str) -> None:
+        """Show `text`, or as much of it as fits."""
+        self._full = text
+        self.setToolTip(text)
+        self._elide()
+
+    @property
+    def full_text(self) -> str:
+        """The text before shortening."""
+        return self._full
+
+    def resizeEvent(self, event: object) -> None:
+        self._elide()
+
+    def _elide(self) -> None:
+        mode = Qt.TextElideMode.ElideRight
+        self.setText(self.fontMetrics().elidedText(self._full, mode, self.width() - 2))
+
+
+class JobStrip(QWidget):
+    """What runs, how far it is, how long it takes still, and Cancel."""
+
+    cancel_pressed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(8)
+        self.text = QLabel()
+        self.text.setAccessibleName("Job")
+        self.bar = QProgressBar()
+        self.bar.setFixedWidth(130)
+        self.bar.setAccessibleName("Job progress")
+        self.cancel = QToolButton()
+        self.cancel.setText("Cancel")
+        self.cancel.setAccessibleName("Cancel the job")
+        self.cancel.setToolTip("Stop the job and keep its finished frames (Esc)")
+        self.cancel.clicked.connect(self.cancel_pressed)
+        for widget in (self.text, self.bar, self.cancel):
+            layout.addWidget(widget)
+        self.hide()
+
+    def show_job(self, text: str, done: int, total: int, eta_s: float | None) -> None:
+        """Show progress; `total` 0 means unknown."""
+        tail = f", {format_short(eta_s)} left" if eta_s is not None else ""
+        self.text.setText(text + tail)
+        self.bar.setRange(0, total)
+        self.bar.setValue(done)
+        self.cancel.setEnabled(True)
+        self.show()
+
+    def show_cancelling(self) -> None:
+        """Show that the job is about to stop."""
+        self.text.setText("Cancelling")
+        self.bar.setRange(0, 0)
+        self.cancel.setEnabled(False)
+
+
+class StatusBar(QStatusBar):
+    """Facts on the left, notes in the middle, the job on the right."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.setSizeGripEnabled(False)
+        self.position = QLabel()
+        self.position.setAccessibleName("Frame number")
+        self.clip = QLabel()
+        self.clip.setAccessibleName("Clip facts")
+        self.device = QLabel("Device: chosen at the first run")
+        self.device.setAccessibleName("Device")
+        self.sound = QLabel()
+        self.sound.setAccessibleName("Sound")
+        self.note = ElidedLabel("Note")
+        self.job = JobStrip()
+        row = QWidget()
+        layout = QHBoxLayout(row)
+        layout.setContentsMargins(10, 3, 8, 3)
+        layout.setSpacing(10)
+        self._lines: list[tuple[QLabel, QFrame]] = []
+        for label in (self.position, self.clip, self.device, self.sound):
+            layout.addWidget(label)
+            line = QFrame()
+            line.setObjectName("rule")
+            line.setFixedSize(1, 14)
+            layout.addWidget(line)
+            self._lines.append((label, line))
+        self.note.setObjectName("dim")
+        layout.addWidget(self.note, 1)
+        layout.addWidget(self.job)
+        self.addWidget(row, 1)
+        self._clear_note = QTimer(self)
+        self._clear_note.setSingleShot(True)
+        self._clear_note.timeout.connect(lambda: self.note.set_full_text(""))
+        session.clip_changed.connect(self._show_clip)
+        session.frame_changed.connect(self._show_position)
+        session.noted.connect(self.show_note)
+        self._show_clip()
+
+    def show_note(self, text: str) -> None:
+        """Show a note for a while."""
+        self.note.set_full_text(text)
+        self._clear_note.start(NOTE_SECONDS * 1000)
+
+    def show_sound(self, text: str) -> None:
+        """Say why there is no sound, if there is none."""
+        self.sound.setText(text[:1].upper() + text[1:])
+        self._hide_empty()
+
+    def show_device(self, text: str) -> None:
+        """Name the device and why it was chosen."""
+        self.device.setText(text)
+
+    def _show_position(self) -> None:
+        clip = self.session.clip
+        text = f"{self.session.frame} / {clip.frame_count}" if clip else ""
+        self.position.setText(text)
+
+    def _show_clip(self) -> None:
+        clip = self.session.clip
+        self.clip.setText(clip_facts(clip) if clip else "No clip")
+        self._show_position()
+        self._hide_empty()
+
+    def _hide_empty(self) -> None:
+        for label, line in self._lines:
+            label.setVisible(bool(label.text()))
+            line.setVisible(bool(label.text()))
+
+
+def clip_facts(clip: Clip) -> str:
+    """Size, frame rate and sound of a clip, in one line."""
+    info = clip.reader.info
+    facts = f"{info.width}×{info.height}  {round(clip.fps, 2):g} fps"  # noqa: RUF001
+    audio = getattr(info, "audio", None)
+    rate = getattr(audio, "rate_hz", None)
+    if clip.has_audio and rate:
+        facts += f"  {rate / 1000:g} kHz"
+    return facts

@@ -1,0 +1,206 @@
+"""Running the method on the open clip: which frames, in which thread, what comes back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PySide6.QtCore import QObject, Signal
+
+from moca_core.config import SegmentConfig
+from moca_core.errors import MocaError
+from moca_core.types import FrameEvent, NoteEvent, SegmentEvent, StageEvent
+from moca_gui.jobs import Job, JobPool, JobState
+from moca_gui.results import PackedResult, pack
+from moca_gui.session import Clip, Session
+from moca_gui.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class SegmenterLike(Protocol):
+    """What is needed of `moca_core.pipeline.segmenter.Segmenter`."""
+
+    def clip(self, path: Any, **options: Any) -> Iterator[SegmentEvent]:
+        """Yield the events of a run."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeviceKnown:
+    """The device was chosen; `text` names it with its dtype and reason."""
+
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A frame is done, packed for keeping."""
+
+    result: PackedResult
+    done: int
+    total: int
+    stored: bool
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What to run on: `frames` as for `Segmenter.clip`, or a range in seconds."""
+
+    title: str
+    frames: str | Sequence[int] = "keys"
+    start_s: float | None = None
+    end_s: float | None = None
+    keep_maps: bool = False
+
+
+def load_segmenter() -> SegmenterLike:
+    """The real segmenter. Imports torch: call it in the worker only."""
+    from moca_core.pipeline.segmenter import Segmenter
+
+    return Segmenter(SegmentConfig(), device="auto")
+
+
+class Runner(QObject):
+    """Starts and stops runs; at most one at a time."""
+
+    changed = Signal()
+    progressed = Signal(str, int, int, object)  # text, done, total, seconds left or None
+    device_known = Signal(str)
+    failed = Signal(object, str)
+    ended = Signal(str)
+
+    def __init__(
+        self,
+        session: Session,
+        pool: JobPool,
+        settings: Settings,
+        make_segmenter: Callable[[], SegmenterLike] = load_segmenter,
+        ready: Callable[[], bool] = lambda: True,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.session = session
+        self.job: Job | None = None
+        self._pool = pool
+        self._settings = settings
+        self._make_segmenter = make_segmenter
+        self._ready = ready
+        self._segmenter: SegmenterLike | None = None  # kept warm; touched by the worker only
+        self._request: RunRequest | None = None
+        self._began = 0.0
+        self._first_done = 0
+        self._count = 0
+
+    def run_frame(self) -> None:
+        """Run on the frame on screen, and keep its maps."""
+        frame = self.session.frame
+        self._start(RunRequest(f"Run on frame {frame}", [frame], keep_maps=True))
+
+    def run_range(self) -> None:
+        """Run on the in/out range."""
+        span = self.session.range_seconds()
+        if span is not None:
+            keep = self._settings.get("keep_maps")
+            self._start(RunRequest("Run on the range", "keys", span[0], span[1], keep))
+
+    def run_clip(self) -> None:
+        """Run on the whole clip."""
+        self._start(RunRequest("Run on the clip", keep_maps=self._settings.get("keep_maps")))
+
+    def cancel(self) -> None:
+        """Stop the run at its next yield; finished frames stay."""
+        if self.job is not None:
+            self.job.cancel()
+            self.changed.emit()
+
+    def _start(self, request: RunRequest) -> None:
+        clip = self.session.clip
+        if clip is None:
+            return
+        if self.job is not None:
+            self.session.note("A run is under way. Cancel it first (Esc).")
+            return
+        if not self._ready():
+            return
+        self._request, self._began, self._first_done = request, time.monotonic(), 0
+        self._count = 0
+        self.job = self._pool.start(
+            request.title,
+            lambda: self._events(clip, request),
+            on_event=lambda event: self._on_event(clip, event),
+            on_finished=self._on_finished,
+        )
+        self.progressed.emit(f"{request.title}: starting", 0, 0, None)
+        self.changed.emit()
+
+    def _events(self, clip: Clip, request: RunRequest) -> Iterator[Any]:
+        """The generator of the worker thread."""
+        if self._segmenter is None:
+            yield StageEvent("loading the models")
+            self._segmenter = self._make_segmenter()
+        segmenter = self._segmenter
+        device = ""
+        options: dict[str, Any] = {"keep_maps": request.keep_maps}
+        if request.start_s is not None:
+            options |= {"start_s": request.start_s, "end_s": request.end_s}
+        every = self._settings.get("key_frame_every_s")
+        for event in segmenter.clip(clip.path, frames=request.frames, every_s=every, **options):
+            choice = str(getattr(segmenter, "device", "") or "")
+            if choice != device:
+                device = choice
+                yield DeviceKnown(choice)
+            if isinstance(event, FrameEvent):
+                yield Finished(pack(event.result), event.done, event.total, event.stored)
+            else:
+                yield event
+
+    def _on_event(self, clip: Clip, event: Any) -> None:
+        if isinstance(event, DeviceKnown):
+            self.device_known.emit(event.text)
+        elif isinstance(event, NoteEvent):
+            self.session.note(event.message)
+        elif isinstance(event, Finished):
+            if clip is self.session.clip:
+                self.session.add_result(event.result)
+            self._count += 1
+            self._show_progress("", event.done, event.total)
+        elif isinstance(event, StageEvent):
+            if not self._count:
+                self._show_progress(event.stage, event.done, event.total)
+
+    def _show_progress(self, stage: str, done: int, total: int) -> None:
+        if self.job is None or self.job.cancelling:
+            return
+        eta = None
+        if self._count:
+            if not self._first_done:
+                # The rate counts from the first frame on: loading the models isn't repeated.
+                self._first_done, self._began = done, time.monotonic()
+            elif done > self._first_done:
+                per_frame = (time.monotonic() - self._began) / (done - self._first_done)
+                eta = per_frame * (total - done)
+        text = f"{self.job.title}: {stage}" if stage else self.job.title
+        self.progressed.emit(text, done, total, eta)
+
+    def _on_finished(self, job: Job) -> None:
+        self.job = None
+        title = job.title
+        if job.state is JobState.FAILED and job.error is not None:
+            if not isinstance(job.error, MocaError):
+                _log.error("%s failed: %r", title, job.error)
+            self.failed.emit(job.error, title)
+            self.ended.emit("")
+        elif job.state is JobState.CANCELLED:
+            self.ended.emit(f"{title}: cancelled, {_frames(self._count)} kept.")
+        else:
+            self.ended.emit(f"{title}: {_frames(self._count)} done.")
+        self.changed.emit()
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame" if count == 1 else f"{count} frames"
+

@@ -1,0 +1,163 @@
+"""What is open: the clip, the frame on screen, the chosen range, the results. No widgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtGui import QImage
+
+from moca_gui.results import PackedResult, ResultStore
+
+if TYPE_CHECKING:
+    from moca_core.media.video import VideoReader
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """An open clip. Frames are `int` from 0, times are seconds on the clip's clock."""
+
+    path: Path
+    reader: VideoReader
+
+    @property
+    def frame_count(self) -> int:
+        return int(self.reader.info.frame_count)
+
+    @property
+    def fps(self) -> float:
+        return float(self.reader.info.fps)
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.reader.info.duration_s)
+
+    @property
+    def has_audio(self) -> bool:
+        return bool(self.reader.info.has_audio)
+
+    def time_of(self, frame: int) -> float:
+        """Presentation time of `frame`."""
+        return float(self.reader.time_of(frame))
+
+    def index_at(self, time_s: float) -> int:
+        """The frame on screen at `time_s`, the first or last one outside the clip."""
+        return int(self.reader.index_at(time_s))
+
+
+class Session(QObject):
+    """The state that the panels share; panels change it by methods and listen to its signals."""
+
+    clip_changed = Signal()
+    frame_changed = Signal()
+    range_changed = Signal()
+    result_changed = Signal(int)  # frame, or -1 for many
+    objects_changed = Signal()
+    audio_window_changed = Signal()
+    noted = Signal(str)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.clip: Clip | None = None
+        self.results = ResultStore(0)
+        self.frame = 0
+        self.image: QImage | None = None
+        self.range: tuple[int, int] | None = None  # first and last frame, both inside
+        self.hidden_objects: set[int] = set()
+        self.audio_window_s = 1.92
+
+    def set_clip(self, clip: Clip | None) -> None:
+        """Put `clip` in place of the open one; the caller closes the old reader."""
+        self.clip = clip
+        self.results = ResultStore(clip.frame_count if clip else 0)
+        self.frame = 0
+        self.image = None
+        self.range = None
+        self.hidden_objects = set()
+        self.clip_changed.emit()
+
+    def set_frame(self, frame: int, image: QImage | None) -> None:
+        """Tell everybody which frame is on screen now."""
+        self.frame = frame
+        self.image = image
+        self.frame_changed.emit()
+
+    @property
+    def result(self) -> PackedResult | None:
+        """The result of exactly the frame on screen."""
+        return self.results.get(self.frame)
+
+    def add_result(self, result: PackedResult) -> None:
+        """Keep a result and show it where its frame is."""
+        self.results.add(result)
+        self.result_changed.emit(result.frame)
+
+    def clear_results(self) -> None:
+        """Forget the results in memory."""
+        self.results.clear()
+        self.result_changed.emit(-1)
+
+    def set_range(self, first: int, last: int) -> None:
+        """Choose the frames `first` to `last`, both inside, in any order."""
+        if self.clip is None:
+            return
+        top = self.clip.frame_count - 1
+        first, last = sorted((min(max(first, 0), top), min(max(last, 0), top)))
+        self.range = (first, last)
+        self.range_changed.emit()
+
+    def clear_range(self) -> None:
+        """Choose no range: the whole clip."""
+        self.range = None
+        self.range_changed.emit()
+
+    def set_in(self) -> None:
+        """Begin the range at the frame on screen."""
+        if self.clip is None:
+            return
+        last = self.range[1] if self.range else self.clip.frame_count - 1
+        self.set_range(self.frame, max(self.frame, last))
+
+    def set_out(self) -> None:
+        """End the range at the frame on screen."""
+        first = self.range[0] if self.range else 0
+        self.set_range(min(first, self.frame), self.frame)
+
+    def range_seconds(self) -> tuple[float, float] | None:
+        """The range as (start, stop) in seconds; the stop is the end of its last frame."""
+        if self.clip is None or self.range is None:
+            return None
+        first, last = self.range
+        end = last + 1
+        stop = self.clip.time_of(end) if end < self.clip.frame_count else self.clip.duration_s
+        return self.clip.time_of(first), stop
+
+    def set_object_shown(self, number: int, shown: bool) -> None:
+        """Show or hide the masks of object `number` in the whole clip."""
+        if shown:
+            self.hidden_objects.discard(number)
+        else:
+            self.hidden_objects.add(number)
+        self.objects_changed.emit()
+
+    def current_window_s(self) -> tuple[float, float] | None:
+        """(start, stop) in seconds of the sound that belongs to the frame on screen.
+
+        METHOD.md section 2: centred on the frame, shifted to lie inside the clip.
+        """
+        if self.clip is None or not self.clip.has_audio:
+            return None
+        result = self.result
+        if result is not None and result.window_s[1] > result.window_s[0]:
+            return result.window_s
+        duration = self.clip.duration_s
+        width = self.audio_window_s
+        start = min(self.clip.time_of(self.frame) - width / 2, duration - width)
+        start = max(start, 0.0)
+        return start, min(start + width, duration)
+
+    def note(self, message: str) -> None:
+        """Say something in the status bar and the log."""
+        self.noted.emit(message)

@@ -1,0 +1,205 @@
+"""The two looks of the program: named colours, a Qt palette and one style sheet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor, QPalette
+from PySide6.QtWidgets import QApplication
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours by their use, as hex strings (`#AARRGGBB` where translucent)."""
+
+    name: str
+    window: str
+    panel: str
+    base: str
+    raised: str
+    hover: str
+    border: str
+    text: str
+    dim: str
+    accent: str
+    on_accent: str
+    danger: str
+    wave: str
+    wave_rms: str
+    playhead: str
+    window_shade: str
+    range_shade: str
+    range_edge: str
+    empty: str
+
+
+DARK = Theme(
+    name="dark",
+    window="#1b1e22",
+    panel="#22262b",
+    base="#15171a",
+    raised="#2c3138",
+    hover="#38404a",
+    border="#3a414a",
+    text="#e8eaed",
+    dim="#a2abb6",
+    accent="#5fb0f2",
+    on_accent="#0b1a26",
+    danger="#ff7b6e",
+    wave="#4d8fc7",
+    wave_rms="#8cc4f5",
+    playhead="#ff6159",
+    window_shade="#30ffd666",
+    range_shade="#265fb0f2",
+    range_edge="#5fb0f2",
+    empty="#5b646f",
+)
+
+LIGHT = Theme(
+    name="light",
+    window="#eef0f3",
+    panel="#f8f9fa",
+    base="#ffffff",
+    raised="#e3e7eb",
+    hover="#d5dce3",
+    border="#c3cad2",
+    text="#1b2026",
+    dim="#55606b",
+    accent="#1668ad",
+    on_accent="#ffffff",
+    danger="#b3261e",
+    wave="#6fa6d6",
+    wave_rms="#22699f",
+    playhead="#d1242f",
+    window_shade="#48e0a800",
+    range_shade="#261668ad",
+    range_edge="#1668ad",
+    empty="#99a3ae",
+)
+
+THEMES = {"dark": DARK, "light": LIGHT}
+THEME_CHOICES = ("system", "dark", "light")
+
+_STYLE = """
+* {{ outline: none; }}
+QMainWindow, QDialog {{ background: {window}; }}
+QToolTip {{ background: {raised}; color: {text}; border: 1px solid {border}; padding: 4px; }}
+QMenuBar {{ background: {window}; padding: 2px 4px; }}
+QMenuBar::item {{ padding: 4px 9px; border-radius: 4px; background: transparent; }}
+QMenuBar::item:selected {{ background: {hover}; }}
+QMenu {{ background: {panel}; border: 1px solid {border}; padding: 5px 0; }}
+QMenu::item {{ padding: 5px 30px 5px 26px; }}
+QMenu::item:selected {{ background: {accent}; color: {on_accent}; }}
+QMenu::item:disabled {{ color: {empty}; background: transparent; }}
+QMenu::separator {{ height: 1px; background: {border}; margin: 5px 0; }}
+QMenu::indicator {{ left: 7px; width: 13px; height: 13px; }}
+QToolBar {{ background: {window}; border: none; border-bottom: 1px solid {border};
+    spacing: 5px; padding: 5px 8px; }}
+QToolBar::separator {{ width: 1px; background: {border}; margin: 3px 5px; }}
+QToolButton {{ border: 1px solid transparent; border-radius: 5px; padding: 4px 7px; }}
+QToolButton:hover {{ background: {hover}; }}
+QToolButton:pressed {{ background: {border}; }}
+QToolButton:checked {{ background: {raised}; border-color: {border}; }}
+QToolButton:focus {{ border-color: {accent}; }}
+QToolButton:disabled {{ color: {empty}; }}
+QToolButton#primary, QPushButton#primary {{ background: {accent}; color: {on_accent};
+    font-weight: 600; border: 1px solid {accent}; border-radius: 5px; }}
+QToolButton#primary {{ padding: 4px 12px; }}
+QToolButton#primary[popupMode="1"] {{ padding-right: 24px; }}
+QToolButton#primary::menu-button {{ border: none; border-left: 1px solid {window}; width: 19px;
+    border-top-right-radius: 5px; border-bottom-right-radius: 5px; }}
+QToolButton#primary:disabled, QPushButton#primary:disabled {{ background: {raised};
+    color: {empty}; border-color: {border}; }}
+QPushButton {{ background: {raised}; border: 1px solid {border}; border-radius: 5px;
+    padding: 5px 14px; min-width: 62px; }}
+QPushButton:hover {{ background: {hover}; }}
+QPushButton:focus {{ border-color: {accent}; }}
+QPushButton:disabled {{ color: {empty}; }}
+QDockWidget {{ font-weight: 600; titlebar-close-icon: none; titlebar-normal-icon: none; }}
+QDockWidget::title {{ background: {window}; padding: 7px 10px; text-align: left; }}
+QMainWindow::separator {{ background: {window}; width: 5px; height: 5px; }}
+QMainWindow::separator:hover {{ background: {accent}; }}
+QStatusBar {{ background: {window}; border-top: 1px solid {border}; }}
+QStatusBar::item {{ border: none; }}
+QTableWidget, QPlainTextEdit, QListWidget, QTreeWidget {{ background: {panel}; border: none;
+    selection-background-color: {hover}; selection-color: {text}; }}
+QHeaderView::section {{ background: {panel}; color: {dim}; border: none; padding: 4px 6px;
+    border-bottom: 1px solid {border}; }}
+QTableWidget::item {{ padding: 3px 6px; }}
+QLineEdit, QComboBox, QSpinBox {{ background: {base}; border: 1px solid {border};
+    border-radius: 5px; padding: 4px 7px; selection-background-color: {accent};
+    selection-color: {on_accent}; }}
+QLineEdit:focus, QComboBox:focus {{ border-color: {accent}; }}
+QComboBox QAbstractItemView {{ background: {panel}; border: 1px solid {border};
+    selection-background-color: {accent}; selection-color: {on_accent}; }}
+QProgressBar {{ background: {base}; border: 1px solid {border}; border-radius: 5px;
+    text-align: center; min-height: 14px; }}
+QProgressBar::chunk {{ background: {accent}; border-radius: 4px; }}
+QSlider::groove:horizontal {{ height: 4px; background: {border}; border-radius: 2px; }}
+QSlider::sub-page:horizontal {{ background: {accent}; border-radius: 2px; }}
+QSlider::handle:horizontal {{ background: {text}; width: 12px; height: 12px; margin: -4px 0;
+    border-radius: 6px; }}
+QSlider::handle:horizontal:focus {{ background: {accent}; }}
+QScrollBar:vertical {{ background: transparent; width: 11px; margin: 1px; }}
+QScrollBar::handle:vertical {{ background: {border}; border-radius: 4px; min-height: 24px; }}
+QScrollBar:horizontal {{ background: transparent; height: 11px; margin: 1px; }}
+QScrollBar::handle:horizontal {{ background: {border}; border-radius: 4px; min-width: 24px; }}
+QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
+QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
+QLabel#dim {{ color: {dim}; }}
+QLabel#title {{ font-size: 15pt; font-weight: 600; }}
+QLabel#heading {{ font-weight: 600; }}
+QLabel#danger {{ color: {danger}; }}
+QFrame#rule {{ background: {border}; border: none; }}
+QWidget#surface {{ background: {panel}; }}
+"""
+
+
+def resolve(choice: str) -> Theme:
+    """Theme for `choice`: `dark`, `light`, or `system` (what the desktop asks for)."""
+    if choice in THEMES:
+        return THEMES[choice]
+    scheme = QApplication.styleHints().colorScheme()
+    return LIGHT if scheme == Qt.ColorScheme.Light else DARK
+
+
+def apply(app: QApplication, theme: Theme) -> None:
+    """Give the whole application the colours of `theme`."""
+    app.setStyle("Fusion")
+    palette = QPalette()
+    roles = QPalette.ColorRole
+    for role, colour in (
+        (roles.Window, theme.window),
+        (roles.WindowText, theme.text),
+        (roles.Base, theme.base),
+        (roles.AlternateBase, theme.raised),
+        (roles.Text, theme.text),
+        (roles.Button, theme.raised),
+        (roles.ButtonText, theme.text),
+        (roles.BrightText, theme.danger),
+        (roles.ToolTipBase, theme.raised),
+        (roles.ToolTipText, theme.text),
+        (roles.PlaceholderText, theme.dim),
+        (roles.Highlight, theme.accent),
+        (roles.HighlightedText, theme.on_accent),
+        (roles.Link, theme.accent),
+    ):
+        palette.setColor(role, QColor(colour))
+    disabled = QPalette.ColorGroup.Disabled
+    for role in (roles.WindowText, roles.Text, roles.ButtonText):
+        palette.setColor(disabled, role, QColor(theme.empty))
+    app.setPalette(palette)
+    app.setStyleSheet(_STYLE.format(**vars(theme)))
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG 2 contrast ratio of two opaque hex colours, 1 to 21."""
+
+    def luminance(colour: str) -> float:
+        channels = QColor(colour).getRgbF()[:3]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)

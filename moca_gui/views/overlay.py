@@ -1,0 +1,220 @@
+"""What is drawn over a frame: masks, outlines, numbers, the legend, maps and their colour bar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QPointF, QRectF, QSizeF, Qt
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPainterPath, QPen
+
+from moca_gui.colormaps import apply, object_colour, table
+from moca_gui.results import PackedObject
+
+FILL_OPACITY = 0.38
+MAP_OPACITY = 0.62
+# Labels lie on pictures of any brightness, so they bring their own ground in both themes.
+_GROUND = QColor(14, 17, 20, 205)
+_TEXT = QColor("#f2f4f6")
+_DIM = QColor("#b4bcc6")
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnObject:
+    """One mask ready to paint: its tinted picture, where it goes, its outline."""
+
+    number: int
+    name: str
+    score: float
+    colour: QColor
+    fill: QImage
+    origin: QPointF
+    outline: QPainterPath
+    anchor: QPointF
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnMap:
+    """One map ready to paint over the whole frame."""
+
+    title: str
+    values: NDArray
+    image: QImage
+    low: float
+    high: float
+    discrete: bool
+
+
+def draw_object(item: PackedObject) -> DrawnObject:
+    """Unpack a mask and tint it."""
+    colour = QColor(object_colour(item.number))
+    crop = item.crop()
+    alpha = FILL_OPACITY
+    # ARGB32 premultiplied, one uint32 a pixel.
+    value = int(alpha * 255) << 24
+    for shift, channel in ((16, colour.red()), (8, colour.green()), (0, colour.blue())):
+        value |= int(channel * alpha) << shift
+    pixels = np.where(crop, np.uint32(value), np.uint32(0))  # (h, w)
+    height, width = pixels.shape
+    fill = QImage(
+        pixels.data, width, height, 4 * width, QImage.Format.Format_ARGB32_Premultiplied
+    ).copy()
+    outline = QPainterPath()
+    for polygon in item.outlines:
+        outline.moveTo(float(polygon[0, 0]), float(polygon[0, 1]))
+        for x, y in polygon[1:].tolist():
+            outline.lineTo(x, y)
+        outline.closeSubpath()
+    x0, y0, _, _ = item.box
+    rows, columns = np.nonzero(crop)
+    anchor = QPointF(x0, y0)
+    if len(rows):
+        top = int(rows.min())
+        anchor = QPointF(x0 + float(np.median(columns[rows == top])), y0 + top)
+    return DrawnObject(
+        item.number, item.name, item.score, colour, fill, QPointF(x0, y0), outline, anchor
+    )
+
+
+def draw_map(title: str, values: NDArray, discrete: bool) -> DrawnMap:
+    """Colour a map; viridis, or one colour a label for a `discrete` one."""
+    values = np.asarray(values)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    if discrete:
+        colours = np.array([QColor(object_colour(n)).getRgb()[:3] for n in range(1, 8)], np.uint8)
+        rgb = colours[values.astype(int) % len(colours)]
+    else:
+        rgb = apply(values, "viridis", low, high)
+    rgb = np.ascontiguousarray(rgb)
+    height, width = rgb.shape[:2]
+    image = QImage(rgb.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+    return DrawnMap(
+        title, values, image.convertToFormat(QImage.Format.Format_RGB32), low, high, discrete
+    )
+
+
+def paint_object(painter: QPainter, item: DrawnObject, smooth: bool) -> None:
+    """Paint the tint and the outline; the painter is in frame pixels."""
+    painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, smooth)
+    painter.drawImage(item.origin, item.fill)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+    for colour, width in ((QColor(0, 0, 0, 150), 4.0), (item.colour, 2.0)):
+        pen = QPen(colour, width)
+        pen.setCosmetic(True)
+        pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
+        painter.setPen(pen)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.drawPath(item.outline)
+
+
+def _readable_on(colour: QColor) -> QColor:
+    return QColor("#10151a") if colour.lightnessF() > 0.33 else QColor("#ffffff")
+
+
+def paint_badge(painter: QPainter, item: DrawnObject, at: QPointF, bounds: QRectF) -> None:
+    """Paint the object's number in a disc at `at`, kept inside `bounds` (widget pixels)."""
+    radius = 11.0
+    inner = bounds.adjusted(radius + 2, radius + 2, -radius - 2, -radius - 2)
+    centre = QPointF(
+        min(max(at.x(), inner.left()), inner.right()), min(max(at.y(), inner.top()), inner.bottom())
+    )
+    painter.setPen(QPen(QColor(0, 0, 0, 170), 1.5))
+    painter.setBrush(item.colour)
+    painter.drawEllipse(centre, radius, radius)
+    font = QFont(painter.font())
+    font.setBold(True)
+    painter.setFont(font)
+    painter.setPen(_readable_on(item.colour))
+    box = QRectF(centre.x() - radius, centre.y() - radius, 2 * radius, 2 * radius)
+    painter.drawText(box, Qt.AlignmentFlag.AlignCenter, str(item.number))
+    font.setBold(False)
+    painter.setFont(font)
+
+
+def paint_legend(painter: QPainter, items: list[DrawnObject], corner: QPointF) -> None:
+    """Paint number, name and score of each object, top left at `corner`."""
+    metrics = QFontMetricsF(painter.font())
+    row = metrics.height() + 8
+    names = max(metrics.horizontalAdvance(item.name) for item in items)
+    score_width = metrics.horizontalAdvance("0.00")
+    width = 12 + 20 + 9 + names + 18 + score_width + 12
+    box = QRectF(corner, QSizeF(width, row * len(items) + 10))
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(_GROUND)
+    painter.drawRoundedRect(box, 7, 7)
+    for index, item in enumerate(items):
+        top = box.top() + 5 + index * row
+        paint_badge_small(painter, item, QPointF(box.left() + 22, top + row / 2))
+        painter.setPen(_TEXT)
+        text = QRectF(box.left() + 41, top, names + 2, row)
+        painter.drawText(text, Qt.AlignmentFlag.AlignVCenter, item.name)
+        painter.setPen(_DIM)
+        score = QRectF(box.right() - 12 - score_width - 2, top, score_width + 2, row)
+        painter.drawText(
+            score, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, f"{item.score:.2f}"
+        )
+
+
+def paint_badge_small(painter: QPainter, item: DrawnObject, centre: QPointF) -> None:
+    """Paint the number in a small disc, for the legend."""
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(item.colour)
+    painter.drawEllipse(centre, 9, 9)
+    font = QFont(painter.font())
+    normal = QFont(font)
+    font.setBold(True)
+    font.setPointSizeF(max(font.pointSizeF() - 1.5, 6.5))
+    painter.setFont(font)
+    painter.setPen(_readable_on(item.colour))
+    box = QRectF(centre.x() - 10, centre.y() - 10, 20, 20)
+    painter.drawText(box, Qt.AlignmentFlag.AlignCenter, str(item.number))
+    painter.setFont(normal)
+
+
+def paint_banner(painter: QPainter, text: str, area: QRectF) -> None:
+    """Paint a short message in a pill at the bottom of `area`."""
+    metrics = QFontMetricsF(painter.font())
+    width = min(metrics.horizontalAdvance(text) + 36, area.width() - 8)
+    height = metrics.height() + 14
+    box = QRectF(area.center().x() - width / 2, area.bottom() - height - 14, width, height)
+    painter.setPen(QPen(QColor(255, 255, 255, 50), 1))
+    painter.setBrush(_GROUND)
+    painter.drawRoundedRect(box, height / 2, height / 2)
+    painter.setPen(_TEXT)
+    painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
+
+
+def paint_colour_bar(painter: QPainter, item: DrawnMap, area: QRectF, under: float | None) -> None:
+    """Paint the scale of a map at the bottom right of `area`, with the value under the cursor."""
+    metrics = QFontMetricsF(painter.font())
+    line = metrics.height()
+    width, height = 160.0, 3 * line + 26
+    box = QRectF(area.right() - width - 12, area.bottom() - height - 12, width, height)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(_GROUND)
+    painter.drawRoundedRect(box, 7, 7)
+    inner = box.adjusted(12, 7, -12, -7)
+    painter.setPen(_TEXT)
+    head = QRectF(inner.left(), inner.top(), inner.width(), line)
+    painter.drawText(head, Qt.AlignmentFlag.AlignLeft, item.title)
+    if under is not None:
+        value = f"{int(under)}" if item.discrete else f"{under:.3f}"
+        painter.drawText(head, Qt.AlignmentFlag.AlignRight, value)
+    if item.discrete:
+        painter.setPen(_DIM)
+        foot = QRectF(inner.left(), head.bottom() + 6, inner.width(), line)
+        painter.drawText(foot, Qt.AlignmentFlag.AlignLeft, f"{int(item.high) + 1} labels")
+        return
+    rgb = np.ascontiguousarray(table("viridis")[None])  # (1, 256, 3)
+    gradient = QImage(rgb.data, 256, 1, 768, QImage.Format.Format_RGB888)
+    bar = QRectF(inner.left(), head.bottom() + 6, inner.width(), 10)
+    painter.drawImage(bar, gradient)
+    if under is not None and item.high > item.low:
+        x = bar.left() + bar.width() * (under - item.low) / (item.high - item.low)
+        painter.fillRect(QRectF(x - 1, bar.top() - 2, 2, bar.height() + 4), _TEXT)
+    painter.setPen(_DIM)
+    foot = QRectF(inner.left(), bar.bottom() + 4, inner.width(), line)
+    painter.drawText(foot, Qt.AlignmentFlag.AlignLeft, f"{item.low:.2f}")
+    painter.drawText(foot, Qt.AlignmentFlag.AlignRight, f"{item.high:.2f}")

@@ -1,0 +1,473 @@
+"""Rows of the timeline: each paints its own content, all share the axis, playhead and mouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
+from PySide6.QtGui import (
+    QColor,
+    QFont,
+    QFontMetricsF,
+    QHelpEvent,
+    QImage,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPixmap,
+    QPolygonF,
+    QWheelEvent,
+)
+from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
+
+from moca_gui.colormaps import table
+from moca_gui.results import EMPTY, MASKS, NOT_RUN
+from moca_gui.session import Session
+from moca_gui.sound import SoundPicture
+from moca_gui.theme import Theme
+from moca_gui.timecode import format_time
+from moca_gui.views.time_axis import TimeAxis
+
+GUTTER_PX = 92
+MARGIN_PX = 10
+_DRAG_FROM_PX = 4
+
+
+class TimeRow(QWidget):
+    """A strip on the time axis. Click: playhead; drag: range; Ctrl+wheel: zoom; wheel: pan."""
+
+    time_clicked = Signal(float)
+    range_dragged = Signal(float, float)
+
+    title = ""
+    whole_clip = False  # True: shows the whole clip, whatever the axis shows
+
+    def __init__(
+        self, session: Session, axis: TimeAxis, theme: Theme, height: int, parent: QWidget
+    ) -> None:
+        super().__init__(parent)
+        self.setFixedHeight(height)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+        self.setAccessibleName(f"Timeline: {self.title or 'time'}")
+        self.session = session
+        self.axis = axis
+        self.theme = theme
+        self._ground: QPixmap | None = None
+        self._pressed: QPointF | None = None
+        self._dragging = False
+        self._pan_from: QPointF | None = None
+        axis.changed.connect(self.redraw)
+
+    # -- geometry -----------------------------------------------------------------------------
+
+    @property
+    def plot(self) -> QRectF:
+        """The part of the row that carries time."""
+        width = max(self.width() - GUTTER_PX - MARGIN_PX, 1)
+        return QRectF(GUTTER_PX, 0, width, self.height())
+
+    @property
+    def view_s(self) -> tuple[float, float]:
+        """(start, stop) in seconds of the plot."""
+        if self.whole_clip:
+            return 0.0, self.axis.duration_s
+        return self.axis.start_s, self.axis.stop_s
+
+    def x_of(self, time_s: float) -> float:
+        """Widget x of a time."""
+        start, stop = self.view_s
+        return self.plot.left() + self.plot.width() * (time_s - start) / max(stop - start, 1e-9)
+
+    def time_at(self, x: float) -> float:
+        """Time at a widget x, clipped to the clip."""
+        start, stop = self.view_s
+        time_s = start + (x - self.plot.left()) / self.plot.width() * (stop - start)
+        return min(max(time_s, 0.0), self.axis.duration_s)
+
+    # -- painting -----------------------------------------------------------------------------
+
+    def redraw(self) -> None:
+        """Paint anew from the data; `update()` alone only moves the playhead."""
+        self._ground = None
+        self.update()
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take the theme's colours."""
+        self.theme = theme
+        self.redraw()
+
+    def paint_ground(self, painter: QPainter) -> None:
+        """Paint what stays while playing; subclasses fill `plot`."""
+
+    def paint_marks(self, painter: QPainter) -> None:
+        """Paint what moves while playing, below the playhead."""
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        ratio = self.devicePixelRatioF()
+        size = self.size() * ratio
+        if self._ground is None or self._ground.size() != size:
+            self._ground = QPixmap(size)
+            self._ground.setDevicePixelRatio(ratio)
+            painter = QPainter(self._ground)
+            painter.setFont(self.font())
+            painter.fillRect(self.rect(), QColor(self.theme.panel))
+            self._paint_title(painter)
+            painter.fillRect(self.plot, QColor(self.theme.base))
+            if self.axis.duration_s > 0:
+                painter.setClipRect(self.plot)
+                self.paint_ground(painter)
+            painter.end()
+        painter = QPainter(self)
+        painter.drawPixmap(0, 0, self._ground)
+        if self.axis.duration_s > 0 and self.session.clip is not None:
+            painter.setClipRect(self.plot)
+            self.paint_marks(painter)
+            self._paint_playhead(painter)
+
+    def _paint_title(self, painter: QPainter) -> None:
+        painter.setPen(QColor(self.theme.dim))
+        painter.setFont(small_font(self.font()))
+        box = QRectF(MARGIN_PX, 0, GUTTER_PX - MARGIN_PX - 6, self.height())
+        painter.drawText(box, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, self.title)
+
+    def _paint_playhead(self, painter: QPainter) -> None:
+        clip = self.session.clip
+        assert clip is not None
+        x = round(self.x_of(clip.time_of(self.session.frame)))
+        painter.fillRect(QRectF(x - 0.75, 0, 1.5, self.height()), QColor(self.theme.playhead))
+
+    def paint_range(self, painter: QPainter) -> None:
+        """Shade the in/out range."""
+        span = self.session.range_seconds()
+        if span is None:
+            return
+        left, right = self.x_of(span[0]), self.x_of(span[1])
+        painter.fillRect(QRectF(left, 0, right - left, self.height()), QColor(self.theme.range_shade))
+        for x in (left, right):
+            painter.fillRect(QRectF(x - 0.75, 0, 1.5, self.height()), QColor(self.theme.range_edge))
+
+    def paint_audio_window(self, painter: QPainter) -> None:
+        """Shade the sound that belongs to the frame on screen."""
+        window = self.session.current_window_s()
+        if window is not None:
+            left, right = self.x_of(window[0]), self.x_of(window[1])
+            box = QRectF(left, 0, right - left, self.height())
+            painter.fillRect(box, QColor(self.theme.window_shade))
+
+    # -- mouse --------------------------------------------------------------------------------
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        if self.session.clip is None:
+            return
+        if event.button() == Qt.MouseButton.LeftButton:
+            self._pressed, self._dragging = event.position(), False
+        elif event.button() == Qt.MouseButton.MiddleButton:
+            self._pan_from = event.position()
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        if self._pan_from is not None:
+            moved = event.position().x() - self._pan_from.x()
+            self._pan_from = event.position()
+            self.axis.pan(-moved / self.plot.width() * self.axis.span_s)
+        elif self._pressed is not None:
+            moved = abs(event.position().x() - self._pressed.x())
+            self._dragging = self._dragging or moved >= _DRAG_FROM_PX
+            if self._dragging:
+                self.dragged(self._pressed.x(), event.position().x())
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        if event.button() == Qt.MouseButton.LeftButton and self._pressed is not None:
+            if not self._dragging:
+                self.clicked(event.position().x())
+            self._pressed = None
+        elif event.button() == Qt.MouseButton.MiddleButton:
+            self._pan_from = None
+
+    def clicked(self, x: float) -> None:
+        """A click at `x`: move the playhead there."""
+        self.time_clicked.emit(self.time_at(x))
+
+    def dragged(self, x0: float, x1: float) -> None:
+        """A drag from `x0` to `x1`: choose that range."""
+        self.range_dragged.emit(self.time_at(x0), self.time_at(x1))
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        if self.session.clip is None:
+            return
+        steps = event.angleDelta().y() / 120
+        if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            self.axis.zoom(0.8**steps, self.time_at(event.position().x()))
+        else:
+            self.axis.pan(-steps * 0.1 * self.axis.span_s)
+        event.accept()
+
+
+def small_font(font: QFont) -> QFont:
+    """The font for titles and ticks."""
+    small = QFont(font)
+    small.setPointSizeF(max(font.pointSizeF() - 1.0, 7.0))
+    return small
+
+
+class OverviewRow(TimeRow):
+    """The whole clip, with the visible part framed; drag to move the view."""
+
+    title = "Overview"
+    whole_clip = True
+
+    def __init__(self, *args: object, sound: SoundPicture) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self._sound = sound
+
+    def paint_ground(self, painter: QPainter) -> None:
+        paint_wave(painter, self._sound, self.view_s, self.plot, self.theme)
+        if not self.axis.zoomed:
+            return
+        left, right = self.x_of(self.axis.start_s), self.x_of(self.axis.stop_s)
+        veil = QColor(self.theme.panel)
+        veil.setAlpha(170)
+        painter.fillRect(QRectF(self.plot.left(), 0, left - self.plot.left(), self.height()), veil)
+        painter.fillRect(QRectF(right, 0, self.plot.right() - right, self.height()), veil)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(QColor(self.theme.accent), 1.5))
+        painter.drawRoundedRect(QRectF(left, 1, right - left, self.height() - 2), 3, 3)
+
+    def paint_marks(self, painter: QPainter) -> None:
+        self.paint_range(painter)
+
+    def dragged(self, x0: float, x1: float) -> None:
+        middle, half = self.time_at(x1), self.axis.span_s / 2
+        if self.axis.zoomed:
+            self.axis.set_view(middle - half, middle + half)
+        else:
+            self.time_clicked.emit(middle)
+
+
+class RulerRow(TimeRow):
+    """Ticks and times; drag to scrub."""
+
+    title = ""
+
+    def paint_ground(self, painter: QPainter) -> None:
+        painter.setFont(small_font(self.font()))
+        metrics = QFontMetricsF(painter.font())
+        painter.fillRect(self.plot, QColor(self.theme.panel))
+        for time_s, label in ticks(self.view_s, self.plot.width() / 92):
+            x = round(self.x_of(time_s)) + 0.5
+            painter.setPen(QColor(self.theme.empty))
+            painter.drawLine(QPointF(x, self.height() - 5), QPointF(x, self.height()))
+            painter.setPen(QColor(self.theme.dim))
+            width = metrics.horizontalAdvance(label)
+            left = min(max(x - width / 2, self.plot.left()), self.plot.right() - width)
+            painter.drawText(QPointF(left, self.height() - 8), label)
+
+    def _paint_playhead(self, painter: QPainter) -> None:
+        clip = self.session.clip
+        assert clip is not None
+        x = round(self.x_of(clip.time_of(self.session.frame)))
+        bottom = self.height()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(self.theme.playhead))
+        shape = [(-5.5, -11), (5.5, -11), (5.5, -5.5), (0, 0), (-5.5, -5.5)]
+        painter.drawPolygon(QPolygonF([QPointF(x + dx, bottom + dy) for dx, dy in shape]))
+
+    def dragged(self, x0: float, x1: float) -> None:
+        self.time_clicked.emit(self.time_at(x1))
+
+
+def ticks(view_s: tuple[float, float], count: float) -> Iterator[tuple[float, str]]:
+    """Yield (time, label) at round steps, about `count` of them."""
+    start, stop = view_s
+    if stop <= start:
+        return
+    steps = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
+    step = next((s for s in steps if (stop - start) / s <= max(count, 2)), steps[-1])
+    first = int(np.ceil(start / step - 1e-9))
+    for number in range(first, int(np.floor(stop / step + 1e-9)) + 1):
+        time_s = number * step
+        text = format_time(time_s)
+        yield time_s, text[:-4] if step >= 1 else text[:-2] if step >= 0.1 else text
+
+
+def paint_wave(
+    painter: QPainter,
+    sound: SoundPicture,
+    view_s: tuple[float, float],
+    plot: QRectF,
+    theme: Theme,
+) -> None:
+    """Paint minimum and maximum of the sound for each device pixel column of `plot`."""
+    ratio = painter.device().devicePixelRatioF()
+    columns = max(int(plot.width() * ratio), 1)
+    low, high = sound.envelope(view_s[0], view_s[1], columns)  # (columns,) each, -1 to 1
+    if not len(low):
+        return
+    rows = max(int(plot.height() * ratio), 1)
+    level = np.linspace(1.04, -1.04, rows, dtype=np.float32)[:, None]  # (rows, 1)
+    thin = 1.04 / rows
+    inside = (level <= high[None] + thin) & (level >= low[None] - thin)  # (rows, columns)
+    core = (level <= 0.5 * high[None]) & (level >= 0.5 * low[None])
+    outer, inner = (np.uint32(QColor(c).rgba()) for c in (theme.wave, theme.wave_rms))
+    pixels = np.where(core, inner, np.where(inside, outer, np.uint32(0)))
+    pixels[:, np.isnan(high)] = 0
+    image = QImage(
+        np.ascontiguousarray(pixels).data,
+        columns,
+        rows,
+        4 * columns,
+        QImage.Format.Format_ARGB32_Premultiplied,
+    )
+    painter.drawImage(plot, image)
+
+
+class WaveformRow(TimeRow):
+    """The sound's envelope, with the audio window of the frame and the range."""
+
+    title = "Waveform"
+
+    def __init__(self, *args: object, sound: SoundPicture) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self._sound = sound
+
+    def paint_ground(self, painter: QPainter) -> None:
+        middle = QPen(QColor(self.theme.border), 1)
+        painter.setPen(middle)
+        y = self.height() / 2
+        painter.drawLine(QPointF(self.plot.left(), y), QPointF(self.plot.right(), y))
+        if self._sound.message:
+            painter.setPen(QColor(self.theme.dim))
+            painter.fillRect(self.plot, QColor(self.theme.base))
+            painter.drawText(self.plot, Qt.AlignmentFlag.AlignCenter, self._sound.message)
+            return
+        paint_wave(painter, self._sound, self.view_s, self.plot, self.theme)
+
+    def paint_marks(self, painter: QPainter) -> None:
+        self.paint_audio_window(painter)
+        self.paint_range(painter)
+
+
+class SpectrogramRow(TimeRow):
+    """Loudness by frequency, low at the bottom."""
+
+    title = "Spectrogram"
+
+    def __init__(self, *args: object, sound: SoundPicture) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self._sound = sound
+
+    def paint_ground(self, painter: QPainter) -> None:
+        levels, covers_s = self._sound.spectrogram()  # (bands, columns) uint8
+        if levels is None or not levels.shape[1]:
+            return
+        rgb = np.ascontiguousarray(table("magma")[levels[::-1]])  # (bands, columns, 3)
+        height, width = rgb.shape[:2]
+        image = QImage(rgb.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+        start, stop = self.view_s
+        # Only the visible columns are drawn: scaling a far larger target would be cut off.
+        per_s = width / covers_s
+        source = QRectF(start * per_s, 0, (min(stop, covers_s) - start) * per_s, height)
+        right = self.x_of(min(stop, covers_s))
+        target = QRectF(self.plot.left(), 0, right - self.plot.left(), self.height())
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        painter.drawImage(target, image, source)
+
+    def paint_marks(self, painter: QPainter) -> None:
+        self.paint_audio_window(painter)
+        self.paint_range(painter)
+
+    def _paint_title(self, painter: QPainter) -> None:
+        super()._paint_title(painter)
+        if self._sound.top_hz:
+            painter.setPen(QColor(self.theme.empty))
+            painter.setFont(small_font(self.font()))
+            box = QRectF(MARGIN_PX, 2, GUTTER_PX - MARGIN_PX - 6, self.height() - 4)
+            right = Qt.AlignmentFlag.AlignRight
+            top = f"{self._sound.top_hz / 1000:g} k"
+            painter.drawText(box, right | Qt.AlignmentFlag.AlignTop, top)
+            painter.drawText(box, right | Qt.AlignmentFlag.AlignBottom, "0")
+
+
+class ResultsRow(TimeRow):
+    """One cell a frame: tall and filled with masks, low and hollow when empty, bare if not run."""
+
+    title = "Results"
+
+    def paint_ground(self, painter: QPainter) -> None:
+        states = self.session.results.states
+        clip = self.session.clip
+        if clip is None or not states.any():
+            painter.setPen(QColor(self.theme.dim))
+            painter.setFont(small_font(self.font()))
+            painter.drawText(self.plot, Qt.AlignmentFlag.AlignCenter, "not run yet")
+            return
+        for first, last, state in runs(states):
+            if state == NOT_RUN:
+                continue
+            stop = clip.time_of(last + 1) if last + 1 < len(states) else clip.duration_s
+            left, right = self.x_of(clip.time_of(first)), self.x_of(stop)
+            if right < self.plot.left() or left > self.plot.right():
+                continue
+            self._paint_cell(painter, left, max(right, left + 1.5), state)
+        self._paint_keys(painter)
+
+    def _paint_cell(self, painter: QPainter, left: float, right: float, state: int) -> None:
+        height = self.height()
+        if state == MASKS:
+            painter.fillRect(QRectF(left, 3, right - left, height - 6), QColor(self.theme.accent))
+        elif state == EMPTY:
+            top = height - 9
+            painter.fillRect(QRectF(left, top, right - left, 6), QColor(self.theme.empty))
+            inner = QRectF(left + 1, top + 1, right - left - 2, 4)
+            if inner.width() > 0:
+                painter.fillRect(inner, QColor(self.theme.base))
+
+    def _paint_keys(self, painter: QPainter) -> None:
+        """A notch at each key frame, where there is room to tell them apart."""
+        clip = self.session.clip
+        assert clip is not None
+        keys = np.flatnonzero(self.session.results.keys)
+        start, stop = self.view_s
+        if not len(keys) or len(keys) * (stop - start) > 0.2 * self.plot.width() * clip.duration_s:
+            return
+        mark = QColor(self.theme.text)
+        for frame in keys.tolist():
+            x = round(self.x_of(clip.time_of(frame)))
+            painter.fillRect(QRectF(x, 0, 2, 4), mark)
+
+    def paint_marks(self, painter: QPainter) -> None:
+        self.paint_range(painter)
+
+    def describe(self, frame: int) -> str:
+        """Words for a frame's cell."""
+        result = self.session.results.get(frame)
+        if result is None:
+            return f"Frame {frame}: not run"
+        kind = "key frame" if result.key else "followed by motion"
+        found = ", ".join(f"{item.name} {item.score:.2f}" for item in result.objects)
+        return f"Frame {frame} ({kind}): {found or result.reason}"
+
+    def event(self, event: QEvent) -> bool:
+        if isinstance(event, QHelpEvent) and self.session.clip is not None:
+            frame = self.session.clip.index_at(self.time_at(event.pos().x()))
+            QToolTip.showText(event.globalPos(), self.describe(frame), self)
+            return True
+        return super().event(event)
+
+
+def runs(states: NDArray[np.uint8]) -> Iterator[tuple[int, int, int]]:
+    """Yield (first, last, state) of each stretch of equal values.
+
+    >>> list(runs(np.array([0, 2, 2, 1], np.uint8)))
+    [(0, 0, 0), (1, 2, 2), (3, 3, 1)]
+    """
+    edges = np.flatnonzero(np.diff(states)) + 1
+    starts = [0, *edges.tolist()]
+    stops = [*edges.tolist(), len(states)]
+    for start, stop in zip(starts, stops, strict=True):
+        if stop > start:
+            yield start, stop - 1, int(states[start])

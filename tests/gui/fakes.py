@@ -1,0 +1,159 @@
+"""Stand-ins with known content: numbered frames, a known sound, a method that finds discs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from moca_core.device import DeviceChoice
+from moca_core.errors import MediaError
+from moca_core.types import (
+    REASON_NO_AUDIO,
+    REASON_SILENT,
+    FrameEvent,
+    FrameResult,
+    SegmentEvent,
+    SoundingObject,
+    StageEvent,
+)
+from moca_gui.sound import SoundPart
+
+WIDTH, HEIGHT, FPS, COUNT = 64, 48, 25.0, 50
+
+
+def number_frame(index: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """(height, width, 3) uint8 that spells `index` in its colour: red low byte, green high."""
+    frame = np.empty((height, width, 3), np.uint8)
+    frame[:] = (index % 256, index // 256, 128)
+    return frame
+
+
+class FakeReader:
+    """A clip of `COUNT` frames whose colour is their number."""
+
+    def __init__(self, path: Path, *, has_audio: bool = True, count: int = COUNT) -> None:
+        self.path = Path(path)
+        if "bad" in self.path.name:
+            raise MediaError(f"{self.path.name}: not a video", "Choose another file.")
+        has_audio = has_audio and "silent" not in self.path.name
+        self.closed = False
+        self.info = SimpleNamespace(
+            width=WIDTH,
+            height=HEIGHT,
+            frame_count=count,
+            fps=FPS,
+            duration_s=count / FPS,
+            has_audio=has_audio,
+            audio=SimpleNamespace(rate_hz=44100) if has_audio else None,
+        )
+
+    def frame(self, index: int) -> np.ndarray:
+        return number_frame(index)
+
+    def time_of(self, index: int) -> float:
+        return index / FPS
+
+    def index_at(self, time_s: float) -> int:
+        return int(min(max(time_s * FPS + 1e-6, 0), self.info.frame_count - 1))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakePyramid:
+    """The envelope of a tone that swells."""
+
+    def envelope(self, start_s: float, stop_s: float, columns: int) -> tuple:
+        time_s = np.linspace(start_s, stop_s, columns, dtype=np.float32)
+        high = 0.2 + 0.6 * np.abs(np.sin(3 * time_s)) * np.abs(np.sin(47 * time_s))
+        return -high, high
+
+
+def fake_sound(clip: Any) -> Iterator[SoundPart]:
+    """A tone and a spectrogram with one band lit."""
+    yield SoundPart(pyramid=FakePyramid())
+    levels = np.zeros((32, 80), np.uint8)
+    levels[8] = 255
+    yield SoundPart(levels=levels, covers_s=clip.duration_s, top_hz=8000.0)
+
+
+def disc(height: int, width: int, x: float, y: float, radius: float) -> np.ndarray:
+    """(height, width) bool."""
+    rows, columns = np.mgrid[:height, :width]
+    return (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
+
+
+@dataclass
+class FakeSegmenter:
+    """Finds a disc that moves with the frame, and a second one in odd frames.
+
+    Every tenth frame is silent. `gate` holds the run back until the test lets it go.
+    """
+
+    size: tuple[int, int] = (HEIGHT, WIDTH)
+    count: int = COUNT
+    fps: float = FPS
+    delay_s: float = 0.0
+    gate: threading.Event | None = None
+    error: Exception | None = None
+    has_audio: bool = True
+    device: DeviceChoice = field(
+        default_factory=lambda: DeviceChoice("cpu", "float32", "no CUDA device")
+    )
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    yielded: int = 0
+
+    def result(self, index: int, keep_maps: bool = False) -> FrameResult:
+        height, width = self.size
+        key = index % int(self.fps) == 0
+        base = {"frame": index, "time_s": index / self.fps, "size": self.size, "key": key}
+        if not self.has_audio:
+            return FrameResult(reason=REASON_NO_AUDIO, **base)
+        if index % 10 == 9:
+            return FrameResult(reason=REASON_SILENT, **base)
+        share = (index % 40) / 40
+        radius = height / 5
+        first = disc(height, width, width * (0.25 + 0.4 * share), height * 0.6, radius)
+        objects = [SoundingObject(1, "dog", 0.83, first)]
+        if index % 2:
+            second = disc(height, width, width * 0.8, height * 0.35, radius * 0.7)
+            objects.append(SoundingObject(2, "person", 0.41, second))
+        rows, columns = np.mgrid[:16, :16]
+        maps = {
+            "evidence": np.exp(-((rows - 9) ** 2 + (columns - 6) ** 2) / 18).astype(np.float32),
+            "clusters": ((rows // 6) * 2 + columns // 8).astype(np.int32),
+        }
+        return FrameResult(
+            objects=tuple(objects),
+            heard=(("dog", 0.91), ("person", 0.22)),
+            maps=maps if keep_maps else {},
+            **base,
+        )
+
+    def clip(self, path: Any, **options: Any) -> Iterator[SegmentEvent]:
+        self.requests.append(options)
+        yield StageEvent("loading the encoders")
+        if self.error is not None:
+            raise self.error
+        frames = options["frames"]
+        if isinstance(frames, str):
+            start = options.get("start_s") or 0.0
+            stop = options.get("end_s")
+            stop = self.count / self.fps if stop is None else stop
+            frames = [i for i in range(self.count) if start - 1e-6 <= i / self.fps < stop - 1e-6]
+        for done, index in enumerate(frames, start=1):
+            while self.gate is not None and not self.gate.wait(0.02):
+                yield StageEvent("waiting")
+            if self.delay_s:
+                time.sleep(self.delay_s)
+            yield StageEvent("frames", done - 1, len(frames))
+            self.yielded += 1
+            result = self.result(index, options.get("keep_maps", False))
+            yield FrameEvent(result, done, len(frames))
