@@ -109,6 +109,7 @@ class MainWindow(QMainWindow):
         self._enable_actions()
         self._default_docks = bytes(self.saveState().data())
         self._restore()
+        self.view.setFocus()
 
     # -- assembly -----------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ class Theme:
     window: str
     panel: str
     base: str
+    stage: str
     raised: str
     hover: str
     border: str
@@ -39,6 +40,7 @@ DARK = Theme(
     window="#1b1e22",
     panel="#22262b",
     base="#15171a",
+    stage="#101214",
     raised="#2c3138",
     hover="#38404a",
     border="#3a414a",
@@ -61,6 +63,7 @@ LIGHT = Theme(
     window="#eef0f3",
     panel="#f8f9fa",
     base="#ffffff",
+    stage="#d8dce1",
     raised="#e3e7eb",
     hover="#d5dce3",
     border="#c3cad2",
@@ -127,6 +130,8 @@ QTableWidget, QPlainTextEdit, QListWidget, QTreeWidget {{ background: {panel}; b
 QHeaderView::section {{ background: {panel}; color: {dim}; border: none; padding: 4px 6px;
     border-bottom: 1px solid {border}; }}
 QTableWidget::item {{ padding: 3px 6px; }}
+QListWidget::item {{ padding: 5px 8px; border-radius: 4px; }}
+QListWidget::item:selected {{ background: {raised}; color: {text}; }}
 QLineEdit, QComboBox, QSpinBox {{ background: {base}; border: 1px solid {border};
     border-radius: 5px; padding: 4px 7px; selection-background-color: {accent};
     selection-color: {on_accent}; }}

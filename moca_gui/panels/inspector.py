@@ -43,6 +43,8 @@ class Inspector(QWidget):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
+        self.setObjectName("surface")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.session = session
         self.current = OVERLAYS[0].name
         self.list = QListWidget()
@@ -53,8 +55,11 @@ class Inspector(QWidget):
             item.setToolTip(row.hint)
             self.list.addItem(item)
         self.list.setCurrentRow(0)
-        self.list.setFixedHeight(30 * len(OVERLAYS) + 6)
-        self.list.setSpacing(2)
+        row_height = self.fontMetrics().height() + 14
+        self.list.setFixedHeight(row_height * len(OVERLAYS) + 8)
+        self.list.setSpacing(1)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.list.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.currentRowChanged.connect(lambda row: self.choose(OVERLAYS[row].name))
         self.note = QLabel()
         self.note.setObjectName("dim")
@@ -78,7 +83,7 @@ class Inspector(QWidget):
             form.addRow(head, label)
         self.note.setContentsMargins(10, 2, 10, 4)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setContentsMargins(4, 4, 4, 0)
         layout.addWidget(self.list)
         layout.addWidget(self.note)
         layout.addLayout(form)

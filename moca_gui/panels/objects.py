@@ -27,6 +27,8 @@ class ObjectsPanel(QWidget):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
+        self.setObjectName("surface")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.session = session
         self.table = QTableWidget(0, 3)
         self.table.setAccessibleName("Objects of this frame")

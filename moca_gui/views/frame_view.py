@@ -38,6 +38,7 @@ class FrameView(QWidget):
         self.setMinimumSize(240, 135)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.overlays_shown = True
         self._theme = theme
@@ -217,7 +218,7 @@ class FrameView(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
-        painter.fillRect(self.rect(), QColor(self._theme.base))
+        painter.fillRect(self.rect(), QColor(self._theme.stage))
         if self._image is None:
             painter.setPen(QColor(self._theme.dim))
             painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, self._placeholder)

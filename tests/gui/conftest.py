@@ -1,0 +1,109 @@
+"""GUI tests run offscreen, in a home of their own, and must leave no thread and no timer."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from gui_fakes import FakeReader, FakeSegmenter, fake_sound
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder of the test's own."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    for name in ("CONFIG", "CACHE", "STATE", "DATA"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(folder / name.lower()))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """Fail a test that leaves a thread behind."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 3
+    left: list[threading.Thread] = []
+    while time.monotonic() < deadline:
+        left = [t for t in threading.enumerate() if t not in before and t.is_alive()]
+        if not left:
+            return
+        time.sleep(0.02)
+    pytest.fail(f"threads left running: {[thread.name for thread in left]}")
+
+
+@pytest.fixture
+def segmenter() -> FakeSegmenter:
+    """The method's stand-in, to be changed by the test before it runs."""
+    return FakeSegmenter()
+
+
+@pytest.fixture
+def services(segmenter: FakeSegmenter) -> dict[str, Any]:
+    """What the window takes from outside; a test may replace entries before `make_window`."""
+    from moca_gui.clocks import AudioUnavailable
+
+    def no_device(clip: Any, run: Any) -> Any:
+        raise AudioUnavailable("no audio device")
+
+    return {
+        "open_reader": FakeReader,
+        "read_sound": fake_sound,
+        "audio_factory": no_device,
+        "make_segmenter": lambda: segmenter,
+        "check_weights": False,
+    }
+
+
+@pytest.fixture
+def make_window(qtbot: Any, services: dict[str, Any]) -> Iterator[Callable[[], Any]]:
+    """Make a window that is shown; it is shut down at the end, and no timer may run then."""
+    from PySide6.QtCore import QTimer
+    from PySide6.QtWidgets import QApplication
+
+    from moca_gui.main_window import MainWindow, Services
+
+    windows = []
+
+    def make() -> Any:
+        window = MainWindow(Services(**services))
+        qtbot.addWidget(window)
+        window.show()
+        qtbot.waitExposed(window)
+        windows.append(window)
+        return window
+
+    yield make
+    for window in windows:
+        window.shut_down()
+        QApplication.processEvents()
+        running = [t for t in window.player.findChildren(QTimer) if t.isActive()]
+        assert not running, "the player's timer still runs after the window was shut down"
+
+
+@pytest.fixture
+def window(make_window: Callable[[], Any]) -> Any:
+    """A window without a clip."""
+    return make_window()
+
+
+@pytest.fixture
+def open_clip(qtbot: Any, tmp_path: Path) -> Callable[..., None]:
+    """Open a stand-in clip in a window and wait for its first frame."""
+
+    def do(window: Any, name: str = "clip.mp4") -> None:
+        with qtbot.waitSignal(window.opened, timeout=5000):
+            window.open_path(tmp_path / name)
+        qtbot.waitUntil(lambda: window.session.image is not None, timeout=2000)
+
+    return do

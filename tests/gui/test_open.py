@@ -1,0 +1,109 @@
+"""Opening: argument, menu, drop, recent files; a failure keeps what was open."""
+
+from __future__ import annotations
+
+import pytest
+from gui_fakes import number_frame
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QColor, QDragEnterEvent, QDropEvent, QGuiApplication
+from PySide6.QtWidgets import QFileDialog, QPushButton
+
+from moca_gui.dialogs.errors import ErrorDialog
+
+
+def pixel(image, x=5, y=5):
+    return QColor(image.pixel(x, y)).getRgb()[:3]
+
+
+def test_open_shows_the_first_frame_and_the_facts(window, open_clip):
+    open_clip(window)
+    assert pixel(window.session.image) == tuple(number_frame(0)[0, 0])
+    assert window.status.clip.text() == "64×48  25 fps  44.1 kHz"  # noqa: RUF001
+    assert window.status.position.text() == "0 / 50"
+    assert window.transport.total.text() == "/ 00:02.000"
+    assert window.windowTitle().startswith("clip.mp4")
+
+
+def test_menu_opens_the_chosen_file(window, qtbot, tmp_path, monkeypatch):
+    chosen = str(tmp_path / "chosen.mp4")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *a, **k: (chosen, ""))
+    with qtbot.waitSignal(window.opened, timeout=3000):
+        qtbot.keyClick(window, Qt.Key.Key_O, Qt.KeyboardModifier.ControlModifier)
+    assert window.session.clip.path.name == "chosen.mp4"
+
+
+def test_drop_opens_the_file(window, qtbot, tmp_path):
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(tmp_path / "dropped.mp4"))])
+    actions, buttons = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    none = Qt.KeyboardModifier.NoModifier
+    enter = QDragEnterEvent(QPoint(50, 50), actions, data, buttons, none)
+    QGuiApplication.sendEvent(window, enter)
+    assert enter.isAccepted()
+    with qtbot.waitSignal(window.opened, timeout=3000):
+        drop = QDropEvent(QPointF(50, 50), actions, data, buttons, none)
+        QGuiApplication.sendEvent(window, drop)
+    assert window.session.clip.path.name == "dropped.mp4"
+
+
+def test_recent_files_list_the_latest_first_and_open(window, open_clip, qtbot):
+    open_clip(window, "one.mp4")
+    open_clip(window, "two.mp4")
+    window.recent_menu.aboutToShow.emit()
+    names = [action.text().split()[0] for action in window.recent_menu.actions()[:2]]
+    assert names == ["two.mp4", "one.mp4"]
+    with qtbot.waitSignal(window.opened, timeout=3000):
+        window.recent_menu.actions()[1].trigger()
+    assert window.session.clip.path.name == "one.mp4"
+
+
+def test_failed_open_keeps_the_clip_and_shows_message_and_hint(window, open_clip, qtbot, tmp_path):
+    open_clip(window)
+    window.player.seek(7)
+    qtbot.waitUntil(lambda: window.session.frame == 7, timeout=2000)
+    with qtbot.waitSignal(window.open_failed, timeout=3000):
+        window.open_path(tmp_path / "bad.mp4")
+    dialog = window.findChild(ErrorDialog)
+    assert "bad.mp4: not a video" in dialog.message.text()
+    assert dialog.hint.text() == "Choose another file."
+    qtbot.mouseClick(dialog.details_button, Qt.MouseButton.LeftButton)
+    assert dialog.details.isVisible()
+    assert "Traceback" in dialog.details.toPlainText()
+    copy = next(b for b in dialog.findChildren(QPushButton) if b.text() == "Copy")
+    qtbot.mouseClick(copy, Qt.MouseButton.LeftButton)
+    assert "not a video" in QGuiApplication.clipboard().text()
+    assert window.session.clip.path.name == "clip.mp4"
+    assert window.session.frame == 7
+    assert not window.session.clip.reader.closed
+    dialog.accept()
+
+
+def test_the_old_reader_is_closed_by_a_new_clip(window, open_clip):
+    open_clip(window, "one.mp4")
+    old = window.session.clip.reader
+    open_clip(window, "two.mp4")
+    assert old.closed
+    assert len(window.session.results) == 0
+
+
+def test_close_clip_empties_the_window(window, open_clip):
+    open_clip(window)
+    window.actions_by_name["close_clip"].trigger()
+    assert window.session.clip is None
+    assert window.status.clip.text() == "No clip"
+    assert not window.actions_by_name["play"].isEnabled()
+
+
+def test_a_clip_without_sound_says_so(window, open_clip):
+    open_clip(window, "silent.mp4")
+    assert window.status.sound.text() == "No audio track"
+    assert window.sound.message == "no audio track"
+
+
+@pytest.mark.parametrize("name", ["one.mp4", "bad.mp4"])
+def test_closing_while_a_clip_opens_shows_nothing_more(window, qtbot, tmp_path, name):
+    window.open_path(tmp_path / name)
+    window.close()
+    qtbot.wait(30)
+    assert window.session.clip is None
+    assert window.findChild(ErrorDialog) is None

@@ -1,0 +1,271 @@
+"""Parts without a window: jobs, results, settings, themes, colours, time codes."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from gui_fakes import FakeSegmenter, disc
+
+from moca_core.types import FrameResult, SoundingObject
+from moca_gui import colormaps, theme
+from moca_gui.jobs import QUEUE_LENGTH, JobPool, JobState
+from moca_gui.results import EMPTY, MASKS, NOT_RUN, ResultStore, pack
+from moca_gui.settings import RECENT_LIMIT, SETTINGS, Settings, WindowState
+from moca_gui.timecode import format_time, parse_position
+
+
+# -- jobs -------------------------------------------------------------------------------------
+
+
+def test_events_arrive_in_order_before_the_end(qtbot):
+    pool, seen = JobPool(), []
+    job = pool.start(
+        "count",
+        lambda: iter(range(1000)),
+        on_event=seen.append,
+        on_finished=lambda job: seen.append(job.state),
+    )
+    qtbot.waitUntil(lambda: not job.active, timeout=5000)
+    assert seen == [*range(1000), JobState.DONE]
+    assert pool.titles == []
+
+
+def test_a_fast_job_waits_for_a_slow_window(qtbot):
+    made = []
+
+    def make():
+        for number in range(QUEUE_LENGTH * 3):
+            made.append(number)
+            yield number
+
+    pool = JobPool()
+    job = pool.start("fast", make)
+    threading.Event().wait(0.3)  # the GUI thread is busy
+    assert len(made) == QUEUE_LENGTH + 1
+    qtbot.waitUntil(lambda: not job.active, timeout=5000)
+    assert len(made) == QUEUE_LENGTH * 3
+
+
+def test_cancel_closes_the_generator(qtbot):
+    closed = threading.Event()
+
+    def make():
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    pool = JobPool()
+    job = pool.start("endless", make)
+    job.cancel()
+    qtbot.waitUntil(lambda: not job.active, timeout=2000)
+    assert job.state is JobState.CANCELLED
+    assert closed.is_set()
+
+
+def test_an_error_is_handed_over(qtbot):
+    def make():
+        yield 1
+        raise ValueError("no")
+
+    pool, ended = JobPool(), []
+    pool.start("bad", make, on_finished=ended.append)
+    qtbot.waitUntil(lambda: bool(ended), timeout=2000)
+    assert ended[0].state is JobState.FAILED
+    assert str(ended[0].error) == "no"
+
+
+def test_shut_down_ends_all_and_refuses_new_ones(qtbot):
+    def make():
+        while True:
+            yield 1
+
+    pool = JobPool()
+    jobs = [pool.start(f"job {n}", make) for n in range(3)]
+    assert pool.shut_down(5.0)
+    assert all(job.wait(0) for job in jobs)
+    late = pool.start("late", make)
+    assert late.wait(2.0)
+
+
+# -- results ----------------------------------------------------------------------------------
+
+
+def result(frame, *, key=False, seed=0, maps=None):
+    mask = np.random.default_rng(seed).random((40, 60)) > 0.5
+    found = (SoundingObject(1, "dog", 0.5, mask),)
+    return pack(
+        FrameResult(frame, frame / 25, (40, 60), found, key=key, maps=maps or {})
+    )
+
+
+def test_packed_masks_are_the_same_masks():
+    mask = disc(48, 64, 30, 20, 9)
+    mask[20, 30] = False
+    packed = pack(FrameResult(3, 0.12, (48, 64), (SoundingObject(4, "cat", 0.7, mask),)))
+    item = packed.objects[0]
+    x0, y0, x1, y1 = item.box
+    assert (item.crop() == mask[y0:y1, x0:x1]).all()
+    assert mask[:, :x0].sum() == mask[:y0].sum() == mask[:, x1:].sum() == mask[y1:].sum() == 0
+    assert len(item.bits) < mask.size / 8
+    points = np.concatenate(item.outlines)
+    assert points.min() >= 0
+    assert points[:, 0].max() <= x1
+    assert points[:, 1].max() <= y1
+
+
+def test_an_empty_mask_can_be_packed():
+    nothing = np.zeros((48, 64), bool)
+    packed = pack(FrameResult(0, 0.0, (48, 64), (SoundingObject(1, "cat", 0.7, nothing),)))
+    assert packed.objects[0].crop().size == 0
+
+
+def test_store_is_bounded_and_drops_propagated_frames_first():
+    one = result(0).nbytes
+    store = ResultStore(100, mask_bytes=10 * one)
+    for frame in range(50):
+        store.add(result(frame, key=frame % 10 == 0, seed=frame))
+        assert store.bytes_used <= 10.5 * one
+    assert all(store.get(frame) is not None for frame in (0, 10, 20, 30, 40, 49))
+    assert store.get(1) is None
+    assert store.states[1] == NOT_RUN
+    assert store.states[49] == MASKS
+
+
+def test_store_bounds_the_maps():
+    maps = {"evidence": np.zeros((16, 16), np.float32)}
+    store = ResultStore(10, map_bytes=3 * 1024)
+    for frame in range(6):
+        store.add(result(frame, maps=maps))
+    assert [frame for frame in range(6) if store.maps(frame)] == [3, 4, 5]
+    assert store.get(0) is not None
+
+
+def test_store_replaces_and_finds_neighbours():
+    store = ResultStore(10)
+    store.add(result(3))
+    used = store.bytes_used
+    store.add(result(3))
+    assert store.bytes_used == used
+    store.add(pack(FrameResult(7, 0.28, (40, 60), reason="silent")))
+    assert store.states[7] == EMPTY
+    assert (store.neighbour(3, 1), store.neighbour(3, -1)) == (7, None)
+    store.clear()
+    assert (len(store), store.bytes_used) == (0, 0)
+    with pytest.raises(ValueError, match="frame 10"):
+        store.add(result(10))
+
+
+def test_the_stand_in_is_what_the_pipeline_yields():
+    events = list(FakeSegmenter(count=3).clip("x", frames="keys", every_s=1.0))
+    assert [e.result.frame for e in events if hasattr(e, "result")] == [0, 1, 2]
+
+
+# -- settings ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.key)
+def test_every_setting_has_a_default_that_it_accepts_and_survives(row, tmp_path):
+    path = tmp_path / "settings.json"
+    settings = Settings(path)
+    assert row.accepts(settings.get(row.key))
+    assert not row.accepts(object())
+    if isinstance(row.default, bool):
+        other = not row.default
+    else:
+        other = row.choices[-1] if row.choices else row.limits[0]
+    settings.set(row.key, other)
+    assert Settings(path).get(row.key) == other
+
+
+def test_damaged_settings_read_as_defaults(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text('{"volume": 7, "theme": "pink", "unknown": 1')
+    assert Settings(path).get("volume") == 0.8
+    path.write_text('{"volume": 7.0, "theme": "light"}')
+    assert (Settings(path).get("volume"), Settings(path).get("theme")) == (0.8, "light")
+
+
+def test_recent_files_are_bounded(tmp_path):
+    state = WindowState()
+    for number in range(RECENT_LIMIT + 5):
+        state.add_recent(tmp_path / f"{number}.mp4")
+    names = [path.name for path in WindowState().recent()]
+    assert len(names) == RECENT_LIMIT
+    assert names[0] == f"{RECENT_LIMIT + 4}.mp4"
+
+
+def test_window_state_is_kept_on_close(make_window):
+    first = make_window()
+    first.docks["Log"].show()
+    first.resize(1100, 700)
+    first.close()
+    second = make_window()
+    assert second.docks["Log"].isVisible()
+    second.reset_layout()
+    assert not second.docks["Log"].isVisible()
+
+
+# -- looks ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", theme.THEMES)
+def test_text_can_be_read_on_every_ground(name):
+    look = theme.THEMES[name]
+    for ground in (look.window, look.panel, look.base, look.raised):
+        assert theme.contrast(look.text, ground) >= 7
+        assert theme.contrast(look.dim, ground) >= 4.5
+    assert theme.contrast(look.on_accent, look.accent) >= 4.5
+    assert theme.contrast(look.danger, look.window) >= 4.5
+
+
+@pytest.mark.parametrize("choice", ["light", "dark"])
+def test_theme_choice_colours_the_window_and_is_kept(window, choice):
+    window.actions_by_name[f"theme_{choice}"].trigger()
+    assert window.theme.name == choice
+    assert Settings().get("theme") == choice
+    pixel = window.timeline.waveform.grab().toImage().pixelColor(2, 2)
+    assert pixel.name() == window.theme.panel
+
+
+def test_viridis_ends_and_middle():
+    colours = colormaps.table("viridis")
+    assert colours[0].tolist() == [68, 1, 84]
+    assert colours[255].tolist() == [253, 231, 37]
+    np.testing.assert_allclose(colours[128], [33, 145, 140], atol=3)
+    painted = colormaps.apply(np.array([[np.nan, 2.0]]), "viridis", 0.0, 1.0)
+    assert painted[0].tolist() == [[68, 1, 84], [253, 231, 37]]
+
+
+def test_object_colours_repeat():
+    assert colormaps.object_colour(1) == colormaps.object_colour(8) == "#E69F00"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("123", 123),
+        (" 4.56 ", 4.56),
+        ("4.56 s", 4.56),
+        ("00:04.560", 4.56),
+        ("1:02:03", 3723.0),
+        (".5", 0.5),
+        ("", None),
+        ("-3", None),
+        ("nan", None),
+        ("4:5:6:7", None),
+        ("²", None),
+    ],
+)
+def test_positions(text, value):
+    assert parse_position(text) == value
+    assert type(parse_position(text)) is type(value)
+
+
+def test_times():
+    assert format_time(3723.0005) == "1:02:03.000"
+    assert format_time(59.9996) == "01:00.000"
+    assert format_time(-1) == "00:00.000"

@@ -1,0 +1,201 @@
+"""Runs: in a worker, cancelled soon, results appear at once and stay while playing."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from gui_fakes import COUNT
+from PySide6.QtCore import Qt
+
+from moca_core.errors import WeightsError
+from moca_gui.dialogs.errors import ErrorDialog
+from moca_gui.results import EMPTY, MASKS
+
+
+def run_ended(window):
+    return lambda: window.runner.job is None
+
+
+def test_run_on_the_clip_fills_every_frame(window, open_clip, qtbot, segmenter):
+    open_clip(window)
+    qtbot.keyClick(window, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(run_ended(window), timeout=5000)
+    assert len(window.session.results) == COUNT
+    assert window.status.device.text() == "CPU float32: no CUDA device"
+    assert window.status.note.full_text == f"Run on the clip: {COUNT} frames done."
+    assert not window.status.job.isVisible()
+    assert segmenter.requests == [{"frames": "keys", "every_s": 1.0, "keep_maps": False}]
+    assert window.session.results.states[9] == EMPTY
+    assert window.session.results.states[8] == MASKS
+
+
+def test_masks_belong_to_the_frame_shown(window, open_clip, qtbot, segmenter):
+    open_clip(window)
+    window.runner.run_clip()
+    qtbot.waitUntil(run_ended(window), timeout=5000)
+    for frame in (1, 2, 30, 9):
+        window.player.seek(frame)
+        qtbot.waitUntil(lambda frame=frame: window.session.frame == frame, timeout=2000)
+        truth = segmenter.result(frame)
+        assert window.view.drawn_numbers == [item.number for item in truth.objects]
+        for drawn, item in zip(window.session.result.objects, truth.objects, strict=True):
+            x0, y0, x1, y1 = item.box
+            assert drawn.box == item.box
+            assert (drawn.crop() == item.mask[y0:y1, x0:x1]).all()
+    assert window.view.banner == "No mask: silent"
+    assert window.objects.message.text() == "No mask: silent."
+
+
+def test_results_appear_during_the_run_and_stay_while_playing(
+    window, open_clip, qtbot, segmenter
+):
+    open_clip(window)
+    segmenter.gate = threading.Event()
+    window.runner.run_clip()
+    qtbot.waitUntil(window.status.job.isVisible, timeout=2000)
+    assert window.view.drawn_numbers == []
+    segmenter.gate.set()
+    qtbot.waitUntil(lambda: len(window.session.results) >= 5, timeout=4000)
+    assert window.view.drawn_numbers == [1]
+    qtbot.waitUntil(run_ended(window), timeout=5000)
+    drawn = {}
+    window.session.frame_changed.connect(
+        lambda: drawn.setdefault(window.session.frame, list(window.view.drawn_numbers))
+    )
+    window.player.play()
+    qtbot.waitUntil(lambda: len(drawn) > 8, timeout=4000)
+    window.player.pause()
+    for frame, numbers in drawn.items():
+        assert numbers == [item.number for item in segmenter.result(frame).objects], frame
+
+
+def test_cancel_button_stops_and_keeps_what_is_done(window, open_clip, qtbot, segmenter):
+    open_clip(window)
+    segmenter.delay_s = 0.02
+    window.runner.run_clip()
+    qtbot.waitUntil(lambda: len(window.session.results) >= 3, timeout=4000)
+    qtbot.mouseClick(window.status.job.cancel, Qt.MouseButton.LeftButton)
+    assert window.status.job.text.text() == "Cancelling"
+    qtbot.waitUntil(run_ended(window), timeout=1000)
+    assert 3 <= len(window.session.results) < COUNT
+    assert segmenter.yielded <= len(window.session.results) + 1
+    assert "cancelled" in window.status.note.full_text
+
+
+def test_escape_cancels_a_run_that_waits(window, open_clip, qtbot, segmenter):
+    open_clip(window)
+    segmenter.gate = threading.Event()
+    window.runner.run_clip()
+    qtbot.waitUntil(lambda: bool(segmenter.requests), timeout=2000)
+    qtbot.keyClick(window, Qt.Key.Key_Escape)
+    qtbot.waitUntil(run_ended(window), timeout=1000)
+
+
+def test_run_on_the_frame_keeps_its_maps(window, open_clip, qtbot, segmenter):
+    open_clip(window)
+    window.player.seek(12)
+    qtbot.waitUntil(lambda: window.session.frame == 12, timeout=2000)
+    qtbot.keyClick(window, Qt.Key.Key_R)
+    qtbot.waitUntil(run_ended(window), timeout=4000)
+    assert segmenter.requests[0]["frames"] == [12]
+    assert len(window.session.results) == 1
+    qtbot.keyClick(window, Qt.Key.Key_2)
+    assert window.view._map.title == "Evidence"
+    assert window.view.drawn_numbers == []
+    centre = window.view.frame_rect().center().toPoint()
+    qtbot.mouseMove(window.view, centre)
+    qtbot.waitUntil(lambda: window.inspector.pixel.text() == "32, 24", timeout=2000)
+    expected = segmenter.result(12, keep_maps=True).maps["evidence"][8, 8]
+    assert float(window.inspector.value.text()) == pytest.approx(expected, rel=1e-3)
+    qtbot.keyClick(window, Qt.Key.Key_1)
+    assert window.view.drawn_numbers == [1]
+
+
+def test_run_on_the_range(window, open_clip, qtbot, segmenter):
+    open_clip(window)
+    assert not window.actions_by_name["run_range"].isEnabled()
+    window.session.set_range(10, 19)
+    qtbot.keyClick(window, Qt.Key.Key_R, Qt.KeyboardModifier.ShiftModifier)
+    qtbot.waitUntil(run_ended(window), timeout=4000)
+    assert (segmenter.requests[0]["start_s"], segmenter.requests[0]["end_s"]) == (0.4, 0.8)
+    assert window.session.results.states.nonzero()[0].tolist() == list(range(10, 20))
+
+
+def test_h_hides_and_the_check_box_hides_one(window, open_clip, qtbot, segmenter):
+    open_clip(window)
+    window.runner.run_clip()
+    qtbot.waitUntil(run_ended(window), timeout=5000)
+    window.player.seek(3)
+    qtbot.waitUntil(lambda: window.view.drawn_numbers == [1, 2], timeout=2000)
+    qtbot.keyClick(window, Qt.Key.Key_H)
+    assert window.view.drawn_numbers == []
+    qtbot.keyClick(window, Qt.Key.Key_H)
+    assert window.view.drawn_numbers == [1, 2]
+    window.objects.table.item(0, 0).setCheckState(Qt.CheckState.Unchecked)
+    assert window.view.drawn_numbers == [2]
+    window.player.seek(5)
+    qtbot.waitUntil(lambda: window.session.frame == 5, timeout=2000)
+    assert window.view.drawn_numbers == [2]
+
+
+def test_a_clip_without_sound_gets_its_reason(window, open_clip, qtbot, segmenter):
+    segmenter.has_audio = False
+    open_clip(window, "silent.mp4")
+    window.runner.run_clip()
+    qtbot.waitUntil(run_ended(window), timeout=5000)
+    assert window.view.banner == "No mask: no audio track"
+
+
+def test_next_and_previous_result(window, open_clip, qtbot, segmenter):
+    open_clip(window)
+    window.session.set_range(20, 21)
+    window.runner.run_range()
+    qtbot.waitUntil(run_ended(window), timeout=4000)
+    alt = Qt.KeyboardModifier.AltModifier
+    qtbot.keyClick(window, Qt.Key.Key_Right, alt)
+    qtbot.waitUntil(lambda: window.session.frame == 20, timeout=2000)
+    qtbot.keyClick(window, Qt.Key.Key_Right, alt)
+    qtbot.waitUntil(lambda: window.session.frame == 21, timeout=2000)
+    qtbot.keyClick(window, Qt.Key.Key_Left, alt)
+    qtbot.waitUntil(lambda: window.session.frame == 20, timeout=2000)
+
+
+@pytest.mark.parametrize(
+    "error", [WeightsError("mobile_sam.pt is damaged", "Fetch it again."), ZeroDivisionError("x")]
+)
+def test_a_failed_run_is_shown(window, open_clip, qtbot, segmenter, error):
+    segmenter.error = error
+    open_clip(window)
+    with qtbot.waitSignal(window.runner.failed, timeout=4000):
+        window.runner.run_clip()
+    dialog = window.findChild(ErrorDialog)
+    expected = "mobile_sam.pt is damaged" if isinstance(error, WeightsError) else "ZeroDivision"
+    assert expected in dialog.message.text()
+    assert window.runner.job is None
+    assert window.actions_by_name["run_clip"].isEnabled()
+    dialog.accept()
+
+
+def test_close_during_a_run_ends_the_thread(window, open_clip, qtbot, segmenter):
+    segmenter.delay_s = 0.02
+    open_clip(window)
+    window.runner.run_clip()
+    window.player.play()
+    qtbot.waitUntil(lambda: len(window.session.results) >= 2, timeout=4000)
+    reader = window.session.clip.reader
+    window.close()
+    assert reader.closed
+    assert not [t for t in threading.enumerate() if t.name.startswith("job:")]
+
+
+def test_results_of_the_clip_before_are_not_shown_on_the_next(
+    window, open_clip, qtbot, segmenter
+):
+    segmenter.delay_s = 0.01
+    open_clip(window, "one.mp4")
+    window.runner.run_clip()
+    qtbot.waitUntil(lambda: len(window.session.results) >= 2, timeout=4000)
+    open_clip(window, "two.mp4")
+    qtbot.waitUntil(run_ended(window), timeout=4000)
+    assert len(window.session.results) == 0
