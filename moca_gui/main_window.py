@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QMimeData, Qt, Signal
+from PySide6.QtCore import QMimeData, QPoint, Qt, Signal
 from PySide6.QtGui import (
     QAction,
     QCloseEvent,
@@ -17,7 +17,6 @@ from PySide6.QtGui import (
     QDropEvent,
     QGuiApplication,
     QImage,
-    QPainter,
     QShowEvent,
 )
 from PySide6.QtWidgets import (
@@ -333,9 +332,7 @@ class MainWindow(QMainWindow):
         copy.overlays_shown = self.view.overlays_shown
         copy.show_frame(image, self.session.result, self.session.hidden_objects)
         picture = QImage(image.size(), QImage.Format.Format_RGB32)
-        painter = QPainter(picture)
-        copy.render(painter)
-        painter.end()
+        copy.render(picture, QPoint())
         QGuiApplication.clipboard().setImage(picture)
         self.session.note("Frame copied.")
 
