@@ -49,10 +49,12 @@ ACTIONS = (
     R("quit", "&Quit", "File", "close", ("Ctrl+Q",), separator=True),
     R("set_in", "Set &in point", "Edit", "session.set_in", ("[",), needs="clip"),
     R("set_out", "Set &out point", "Edit", "session.set_out", ("]",), needs="clip"),
-    R("clear_range", "&Clear range", "Edit", "session.clear_range", ("Ctrl+Shift+A",), needs="range"),
+    R("clear_range", "&Clear range", "Edit", "session.clear_range", ("Ctrl+Shift+A",),
+      needs="range"),
     R("copy_frame", "Copy &frame with masks", "Edit", "copy_frame", ("Ctrl+C",), needs="clip",
       separator=True),
-    R("overlays", "&Hide overlays", "View", "set_overlays_hidden", ("H",), checkable=True, icon="eye"),
+    R("overlays", "&Hide overlays", "View", "set_overlays_hidden", ("H",), checkable=True,
+      icon="eye"),
     R("overlay_masks", "&Masks", "View", "inspector.choose", ("1",), ("masks",), separator=True),
     R("overlay_evidence", "&Evidence map", "View", "inspector.choose", ("2",), ("evidence",)),
     R("overlay_saliency", "&Saliency map", "View", "inspector.choose", ("3",), ("saliency",)),
@@ -62,17 +64,19 @@ ACTIONS = (
     R("fit", "&Fit frame", "View", "view.fit", ("0",), icon="fit"),
     R("time_zoom_in", "Zoom timeline in", "View", "timeline.zoom", ("Ctrl++", "Ctrl+="), (0.5,),
       needs="clip", separator=True),
-    R("time_zoom_out", "Zoom timeline out", "View", "timeline.zoom", ("Ctrl+-",), (2.0,), needs="clip"),
+    R("time_zoom_out", "Zoom timeline out", "View", "timeline.zoom", ("Ctrl+-",), (2.0,),
+      needs="clip"),
     R("time_whole", "Whole clip", "View", "timeline.zoom_whole", ("Ctrl+0",), needs="clip"),
     R("time_range", "Zoom to range", "View", "timeline.zoom_range", (), needs="range"),
-    R("theme_system", "Theme: as the system", "View", "choose_theme", (), ("system",), separator=True),
+    R("theme_system", "Theme: as the system", "View", "choose_theme", (), ("system",),
+      separator=True),
     R("theme_dark", "Theme: dark", "View", "choose_theme", (), ("dark",)),
     R("theme_light", "Theme: light", "View", "choose_theme", (), ("light",)),
     R("fullscreen", "F&ull screen", "View", "toggle_fullscreen", ("F11",), separator=True),
     R("reset_layout", "&Reset layout", "View", "reset_layout"),
     R("play", "&Play", "Playback", "player.toggle", ("Space",), needs="clip", icon="play"),
-    R("shuttle_back", "Play backwards, faster with each press", "Playback", "player.shuttle", ("J",),
-      (-1,), needs="clip"),
+    R("shuttle_back", "Play backwards, faster with each press", "Playback", "player.shuttle",
+      ("J",), (-1,), needs="clip"),
     R("shuttle_stop", "Stop", "Playback", "player.shuttle", ("K",), (0,), needs="clip"),
     R("shuttle_forward", "Play forwards, faster with each press", "Playback", "player.shuttle",
       ("L",), (1,), needs="clip"),
@@ -80,7 +84,8 @@ ACTIONS = (
       separator=True, icon="step_back"),
     R("step_forward", "Next frame", "Playback", "player.step", ("Right", "."), (1,), needs="clip",
       icon="step_forward"),
-    R("back_ten", "Ten frames back", "Playback", "player.step", ("Ctrl+Left",), (-10,), needs="clip"),
+    R("back_ten", "Ten frames back", "Playback", "player.step", ("Ctrl+Left",), (-10,),
+      needs="clip"),
     R("forward_ten", "Ten frames forward", "Playback", "player.step", ("Ctrl+Right",), (10,),
       needs="clip"),
     R("back_second", "One second back", "Playback", "player.skip", ("Shift+Left",), (-1.0,),
@@ -119,7 +124,8 @@ def resolve_slot(window: QWidget, row: ActionRow) -> Callable[..., Any]:
     target: Any = window
     for part in row.slot.split("."):
         target = getattr(target, part)
-    return target  # type: ignore[no-any-return]
+    slot: Callable[..., Any] = target
+    return slot
 
 
 def make_actions(window: QWidget) -> dict[str, QAction]:
@@ -133,7 +139,9 @@ def make_actions(window: QWidget) -> dict[str, QAction]:
         action.setShortcuts([QKeySequence(key) for key in row.keys])
         action.setCheckable(row.checkable)
         tip = row.text.replace("&", "").rstrip("…")
-        action.setToolTip(f"{tip} ({', '.join(key_text(k) for k in row.keys)})" if row.keys else tip)
+        action.setToolTip(
+            f"{tip} ({', '.join(key_text(k) for k in row.keys)})" if row.keys else tip
+        )
         action.triggered.connect(_caller(window, row))
         window.addAction(action)
         made[row.name] = action

@@ -57,7 +57,7 @@ class WallClock:
         self._origin, self._speed = self._now(), 0.0
 
 
-class AudioUnavailable(Exception):
+class AudioUnavailableError(Exception):
     """No sound can be played; the message says why."""
 
 
@@ -115,7 +115,7 @@ class AudioClock:
 
     Raises
     ------
-    AudioUnavailable : PortAudio or a device is missing, or the device refuses the format.
+    AudioUnavailableError : PortAudio or a device is missing, or the device refuses the format.
     """
 
     def __init__(
@@ -153,11 +153,11 @@ class AudioClock:
                 callback=self._fill,
             )
         except OSError as error:
-            raise AudioUnavailable("the PortAudio library is missing") from error
+            raise AudioUnavailableError("the PortAudio library is missing") from error
         except Exception as error:
             # sounddevice raises PortAudioError (no device, busy, format) and ValueError (no
             # default device); the class can't be named when its import failed.
-            raise AudioUnavailable(_reason(error)) from error
+            raise AudioUnavailableError(_reason(error)) from error
 
     def start(self, position_s: float, speed: float = 1.0) -> None:
         """Play from `position_s`; sound plays at speed 1 only."""
@@ -180,7 +180,7 @@ class AudioClock:
             self._stream.start()
         except Exception as error:
             queue.stop()
-            raise AudioUnavailable(_reason(error)) from error
+            raise AudioUnavailableError(_reason(error)) from error
 
     def position_s(self) -> float:
         """The sample that is heard now, in seconds on the clip's clock; never runs backwards."""

@@ -41,11 +41,11 @@ class Job(QObject):
     make : called in the thread; returns the iterable of events.
     wake : called on `cancel`, to end a wait inside the generator.
 
-    Signals, all on the GUI thread: `event(object)` per event in order, then `finished()` once
+    Signals, all on the GUI thread: `yielded(object)` per event in order, then `finished()` once
     after the last event, with `state` and `error` set.
     """
 
-    event = Signal(object)
+    yielded = Signal(object)
     finished = Signal()
     _ready = Signal()
 
@@ -142,7 +142,7 @@ class Job(QObject):
             event = self._events.popleft()
             self._slots.release()
             # Also after a cancel: what is finished is kept.
-            self.event.emit(event)
+            self.yielded.emit(event)
             if time.perf_counter() > deadline and self._events:
                 QTimer.singleShot(0, self, self._drain)
                 return
@@ -171,7 +171,7 @@ class JobPool(QObject):
         """Start a job; `on_event` and `on_finished` are called on the GUI thread."""
         job = Job(title, make, wake, self)
         if on_event is not None:
-            job.event.connect(on_event)
+            job.yielded.connect(on_event)
         job.finished.connect(lambda: self._forget(job, on_finished))
         self._jobs.append(job)
         if self._closed:

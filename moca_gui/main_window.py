@@ -11,24 +11,16 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QMimeData, QPoint, Qt, Signal
 from PySide6.QtGui import (
-    QAction,
     QCloseEvent,
     QDragEnterEvent,
     QDropEvent,
     QGuiApplication,
     QImage,
-    QShowEvent,
 )
 from PySide6.QtWidgets import (
     QApplication,
-    QDockWidget,
     QFileDialog,
     QMainWindow,
-    QSplitter,
-    QToolBar,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
 )
 
 from moca_gui import theme as themes
@@ -42,12 +34,13 @@ from moca_gui.panels.inspector import Inspector, overlay
 from moca_gui.panels.log import LogPanel
 from moca_gui.panels.objects import ObjectsPanel
 from moca_gui.panels.status import StatusBar
-from moca_gui.panels.timeline import Timeline, rule
+from moca_gui.panels.timeline import Timeline
 from moca_gui.panels.transport import Transport
 from moca_gui.player import AudioFactory, Player, open_audio_clock
 from moca_gui.runner import Runner, SegmenterLike, load_segmenter
 from moca_gui.session import Clip, Session
 from moca_gui.settings import Settings, WindowState
+from moca_gui.shell import add_recent_menu, make_docks, make_tool_bar, stack_body
 from moca_gui.sound import SoundPart, SoundPicture, read_sound
 from moca_gui.views.frame_view import FrameView
 from moca_gui.views.overlay import draw_map
@@ -100,8 +93,11 @@ class MainWindow(QMainWindow):
         )
         self.actions_by_name = make_actions(self)
         self._make_parts()
-        self._make_docks()
-        self._make_bars()
+        self.docks = make_docks(self, self.objects, self.inspector, self.log)
+        self.menus = fill_menus(self.menuBar(), self.actions_by_name)
+        self.recent_menu = add_recent_menu(self.menus["File"], self.actions_by_name["close_clip"])
+        self.run_button = make_tool_bar(self, self.actions_by_name, self.menus["Run"])
+        self._add_dock_actions()
         self._connect()
         self._set_checks()
         self.apply_theme(self.theme)
@@ -122,77 +118,12 @@ class MainWindow(QMainWindow):
         self.log = LogPanel()
         self.status = StatusBar(self.session)
         self.setStatusBar(self.status)
-        body = QWidget()
-        layout = QVBoxLayout(body)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        for part, stretch in (
-            (self.view, 1),
-            (rule(), 0),
-            (self.transport, 0),
-            (rule(), 0),
-            (self.timeline, 0),
-        ):
-            layout.addWidget(part, stretch)
-        self.setCentralWidget(body)
+        self.setCentralWidget(stack_body(self.view, self.transport, self.timeline))
 
-    def _make_docks(self) -> None:
-        right, bottom = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
-        self.docks = {}
-        for title, widget, area in (
-            ("Objects", self.objects, right),
-            ("Inspector", self.inspector, right),
-            ("Log", self.log, bottom),
-        ):
-            dock = QDockWidget(title, self)
-            dock.setObjectName(f"dock {title}")
-            dock.setAccessibleName(title)
-            dock.setWidget(widget)
-            widget.setMinimumWidth(230)
-            self.addDockWidget(area, dock)
-            self.docks[title] = dock
-        self.docks["Log"].hide()
-        self.resizeDocks([self.docks["Objects"]], [290], Qt.Orientation.Horizontal)
-        self.resizeDocks(
-            [self.docks["Objects"], self.docks["Inspector"]], [300, 300], Qt.Orientation.Vertical
-        )
-
-    def _make_bars(self) -> None:
-        self.menus = fill_menus(self.menuBar(), self.actions_by_name)
-        self.recent_menu = self.menus["File"].addMenu("Open &recent")
-        self.menus["File"].insertMenu(self.actions_by_name["close_clip"], self.recent_menu)
-        self.recent_menu.aboutToShow.connect(self._fill_recent)
-        self._fill_recent()
+    def _add_dock_actions(self) -> None:
         self.menus["View"].addSeparator()
         for dock in self.docks.values():
             self.menus["View"].addAction(dock.toggleViewAction())
-        bar = QToolBar("Tools")
-        bar.setObjectName("tools")
-        bar.setMovable(False)
-        self.addToolBar(bar)
-        self.run_button = QToolButton()
-        self.run_button.setObjectName("primary")
-        self.run_button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.run_button.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
-        self.run_button.setMenu(self.menus["Run"])
-        self.run_button.setText("Run")
-        self.run_button.setAccessibleName("Run on the clip")
-        self.run_button.setToolTip("Find the sounding objects in the whole clip (Ctrl+R)")
-        self.run_button.clicked.connect(self.actions_by_name["run_clip"].trigger)
-        self._tool_buttons = []
-        for name in ("open", "overlays", "fit"):
-            button = QToolButton()
-            button.setDefaultAction(self.actions_by_name[name])
-            button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-            button.setText(self.actions_by_name[name].text().replace("&", "").rstrip("…"))
-            button.setAccessibleName(button.text())
-            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-            self._tool_buttons.append(button)
-        bar.addWidget(self._tool_buttons[0])
-        bar.addWidget(self.run_button)
-        bar.addSeparator()
-        for button in self._tool_buttons[1:]:
-            bar.addWidget(button)
 
     def _connect(self) -> None:
         session = self.session
@@ -213,7 +144,8 @@ class MainWindow(QMainWindow):
         self.runner.changed.connect(self._on_runner)
         self.runner.device_known.connect(self.status.show_device)
         self.runner.failed.connect(self._on_run_failed)
-        self.runner.ended.connect(lambda text: text and session.note(text))
+        self.runner.ended.connect(session.note)
+        self.recent_menu.aboutToShow.connect(self._fill_recent)
         self.status.job.cancel_pressed.connect(self.runner.cancel)
         self.opener.opened.connect(self._on_opened)
         self.opener.failed.connect(self._on_open_failed)

@@ -10,7 +10,7 @@ from typing import Any
 from PySide6.QtCore import QObject, Qt, QTimer, Signal
 from PySide6.QtGui import QImage
 
-from moca_gui.clocks import AudioClock, AudioUnavailable, Clock, WallClock
+from moca_gui.clocks import AudioClock, AudioUnavailableError, Clock, WallClock
 from moca_gui.frames import FrameLoader, FrameReady
 from moca_gui.jobs import Job, JobPool
 from moca_gui.session import Clip, Session
@@ -99,7 +99,7 @@ class Player(QObject):
             try:
                 self._audio = self._audio_factory(clip, self._run_sound)
                 self._apply_volume()
-            except AudioUnavailable as error:
+            except AudioUnavailableError as error:
                 self.sound_note = f"no sound: {error}"
         self.sound_changed.emit()
 
@@ -258,7 +258,7 @@ class Player(QObject):
             try:
                 self._audio.start(position_s)
                 self._clock = self._audio
-            except AudioUnavailable as error:
+            except AudioUnavailableError as error:
                 self._audio.close()
                 self._audio = None
                 self.sound_note = f"no sound: {error}"
@@ -315,12 +315,13 @@ class Player(QObject):
 
 
 def open_audio_clock(clip: Clip, run: Callable[..., Any]) -> AudioClock:
-    """An `AudioClock` on the clip's sound; raises `AudioUnavailable`."""
-    from moca_core.errors import MediaError
+    """An `AudioClock` on the clip's sound; raises `AudioUnavailableError`."""
     from moca_core.media.audio import PlaybackDecoder
+
+    from moca_core.errors import MediaError
 
     try:
         decoder = PlaybackDecoder(clip.path)
     except MediaError as error:
-        raise AudioUnavailable(error.message) from error
+        raise AudioUnavailableError(error.message) from error
     return AudioClock(decoder.blocks, run, decoder.rate_hz)

@@ -157,9 +157,7 @@ class ResultStore:
         if result.maps:
             self._add_maps(result.frame, result.maps)
             # The maps live in their own budget; the result itself lets go of them.
-            result = PackedResult(
-                **{**vars(result), "maps": MappingProxyType({})}  # type: ignore[arg-type]
-            )
+            result = PackedResult(**{**vars(result), "maps": MappingProxyType({})})
         self._results[result.frame] = result
         self.bytes_used += result.nbytes
         self.states[result.frame] = result.state

@@ -168,9 +168,8 @@ class Runner(QObject):
                 self.session.add_result(event.result)
             self._count += 1
             self._show_progress("", event.done, event.total)
-        elif isinstance(event, StageEvent):
-            if not self._count:
-                self._show_progress(event.stage, event.done, event.total)
+        elif isinstance(event, StageEvent) and not self._count:
+            self._show_progress(event.stage, event.done, event.total)
 
     def _show_progress(self, stage: str, done: int, total: int) -> None:
         if self.job is None or self.job.cancelling:
@@ -193,7 +192,6 @@ class Runner(QObject):
             if not isinstance(job.error, MocaError):
                 _log.error("%s failed: %r", title, job.error)
             self.failed.emit(job.error, title)
-            self.ended.emit("")
         elif job.state is JobState.CANCELLED:
             self.ended.emit(f"{title}: cancelled, {_frames(self._count)} kept.")
         else:
@@ -203,4 +201,3 @@ class Runner(QObject):
 
 def _frames(count: int) -> str:
     return f"{count} frame" if count == 1 else f"{count} frames"
-

@@ -86,14 +86,12 @@ class WindowState:
     """Geometry, docks and recent files, by `QSettings`."""
 
     def __init__(self) -> None:
-        self._store = QSettings(
-            str(config_dir() / "window.ini"), QSettings.Format.IniFormat
-        )
+        self._store = QSettings(str(config_dir() / "window.ini"), QSettings.Format.IniFormat)
 
     def recent(self) -> list[Path]:
         """Recently opened clips, the latest first."""
-        value = self._store.value("recent", [])
-        names = [value] if isinstance(value, str) else list(value or [])
+        value: Any = self._store.value("recent", [])
+        names = [value] if isinstance(value, str) else list(value or [])  # one is read as text
         return [Path(name) for name in names if name]
 
     def add_recent(self, path: Path) -> None:

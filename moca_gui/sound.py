@@ -78,7 +78,7 @@ class SoundPicture(QObject):
             job = self._pool.start(
                 "waveform", lambda: self._read(clip), on_finished=self._on_finished
             )
-            job.event.connect(lambda part: self._take(job, part))
+            job.yielded.connect(lambda part: self._take(job, part))
             self._job = job
         self.changed.emit()
 

@@ -202,7 +202,8 @@ def contrast(first: str, second: str) -> float:
     """WCAG 2 contrast ratio of two opaque hex colours, 1 to 21."""
 
     def luminance(colour: str) -> float:
-        channels = QColor(colour).getRgbF()[:3]
+        own = QColor(colour)
+        channels = (own.redF(), own.greenF(), own.blueF())
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

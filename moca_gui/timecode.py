@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d*)?)")
 
 

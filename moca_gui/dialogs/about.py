@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from moca_gui.icons import logo
@@ -36,13 +37,7 @@ class AboutDialog(QDialog):
         layout.setSpacing(20)
         layout.addWidget(mark)
         layout.addLayout(column)
-        layout.setAlignment(mark, _top())
-
-
-def _top() -> object:
-    from PySide6.QtCore import Qt
-
-    return Qt.AlignmentFlag.AlignTop
+        layout.setAlignment(mark, Qt.AlignmentFlag.AlignTop)
 
 
 def _version() -> str:

@@ -31,9 +31,7 @@ class ErrorDialog(QDialog):
             message, hint = error.message, error.hint
         else:
             message, hint = f"{type(error).__name__}: {error}", UNEXPECTED_HINT
-        self.report = f"{title}\n{message}\n{hint}\n\n" + "".join(
-            traceback.format_exception(error)
-        )
+        self.report = f"{title}\n{message}\n{hint}\n\n" + "".join(traceback.format_exception(error))
         heading = QLabel(title)
         heading.setObjectName("title")
         self.message = QLabel(message)
@@ -52,9 +50,7 @@ class ErrorDialog(QDialog):
         self.details_button.toggled.connect(self._show_details)
         self.copy_button = QPushButton("Copy")
         self.copy_button.setToolTip("Copy the message and the details")
-        self.copy_button.clicked.connect(
-            lambda: QGuiApplication.clipboard().setText(self.report)
-        )
+        self.copy_button.clicked.connect(lambda: QGuiApplication.clipboard().setText(self.report))
         close = QPushButton("Close")
         close.setDefault(True)
         close.clicked.connect(self.accept)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
-from PySide6.QtWidgets import QFormLayout, QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFormLayout,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 from moca_gui.session import Session
 
@@ -90,8 +97,12 @@ class Inspector(QWidget):
         layout.addStretch(1)
         session.frame_changed.connect(self.refresh)
         session.clip_changed.connect(self.refresh)
-        session.result_changed.connect(lambda frame: frame in (-1, session.frame) and self.refresh())
+        session.result_changed.connect(self._on_result)
         self.refresh()
+
+    def _on_result(self, frame: int) -> None:
+        if frame in (-1, self.session.frame):
+            self.refresh()
 
     def choose(self, name: str) -> None:
         """Put the overlay `name` over the frame."""

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 )
 
 from moca_gui.session import Clip, Session
-from moca_gui.timecode import format_short
+from moca_gui.timecode import TIMES, format_short
 
 NOTE_SECONDS = 12
 
@@ -164,7 +164,7 @@ class StatusBar(QStatusBar):
 def clip_facts(clip: Clip) -> str:
     """Size, frame rate and sound of a clip, in one line."""
     info = clip.reader.info
-    facts = f"{info.width}×{info.height}  {round(clip.fps, 2):g} fps"  # noqa: RUF001
+    facts = f"{info.width}{TIMES}{info.height}  {round(clip.fps, 2):g} fps"
     audio = getattr(info, "audio", None)
     rate = getattr(audio, "rate_hz", None)
     if clip.has_audio and rate:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from moca_gui.player import Player
 from moca_gui.session import Session
 from moca_gui.sound import SoundPicture
 from moca_gui.theme import Theme
 from moca_gui.views.time_axis import TimeAxis
+from moca_gui.views.time_row import TimeRow
 from moca_gui.views.time_rows import (
     OverviewRow,
     ResultsRow,
     RulerRow,
     SpectrogramRow,
-    TimeRow,
     WaveformRow,
 )
 
@@ -23,9 +23,7 @@ from moca_gui.views.time_rows import (
 class Timeline(QWidget):
     """Overview, ruler, waveform, spectrogram and results."""
 
-    def __init__(
-        self, session: Session, player: Player, sound: SoundPicture, theme: Theme
-    ) -> None:
+    def __init__(self, session: Session, player: Player, sound: SoundPicture, theme: Theme) -> None:
         super().__init__()
         self.setObjectName("surface")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
@@ -53,7 +51,6 @@ class Timeline(QWidget):
             layout.addWidget(row)
             row.time_clicked.connect(player.seek_time)
             row.range_dragged.connect(self._choose_range)
-        layout.setSpacing(3)
         session.clip_changed.connect(self._take_clip)
         session.frame_changed.connect(self._follow)
         session.range_changed.connect(self._repaint)
@@ -103,11 +100,3 @@ class Timeline(QWidget):
         clip = self.session.clip
         if clip is not None:
             self.session.set_range(clip.index_at(start_s), clip.index_at(stop_s))
-
-
-def rule() -> QFrame:
-    """A thin line between two parts."""
-    line = QFrame()
-    line.setObjectName("rule")
-    line.setFixedHeight(1)
-    return line

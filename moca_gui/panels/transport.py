@@ -10,7 +10,7 @@ from moca_gui.icons import icon
 from moca_gui.player import Player
 from moca_gui.session import Session
 from moca_gui.theme import Theme
-from moca_gui.timecode import format_time
+from moca_gui.timecode import TIMES, format_time
 
 
 class Transport(QWidget):
@@ -62,10 +62,10 @@ class Transport(QWidget):
         self.range.setAccessibleName("Range")
         layout.addWidget(self.range)
         layout.addSpacing(12)
-        self.speed = QLabel("1×")
+        self.speed = QLabel(f"1{TIMES}")
         self.speed.setAccessibleName("Speed")
-        self.speed.setToolTip("Speed (< and >, Backspace for 1×)")
-        self.speed.setMinimumWidth(self.fontMetrics().horizontalAdvance("-0.25× ") + 4)
+        self.speed.setToolTip("Speed (< and >, Backspace for normal)")
+        self.speed.setMinimumWidth(self.fontMetrics().horizontalAdvance(f"-0.25{TIMES} ") + 4)
         self.speed.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         layout.addWidget(self.speed)
         layout.addSpacing(6)
@@ -82,11 +82,11 @@ class Transport(QWidget):
         session.frame_changed.connect(self._show_position)
         session.clip_changed.connect(self._show_clip)
         session.range_changed.connect(self._show_range)
-        player.playing_changed.connect(lambda _playing: self.set_theme(self._theme))
-        player.speed_changed.connect(lambda speed: self.speed.setText(f"{speed:g}×"))
-        player.sound_changed.connect(lambda: self.set_theme(self._theme))
+        player.playing_changed.connect(self._show_state)
+        player.speed_changed.connect(lambda speed: self.speed.setText(f"{speed:g}{TIMES}"))
+        player.sound_changed.connect(self._show_state)
         self._theme = theme
-        self.set_theme(theme)
+        self._show_state()
         self._show_clip()
 
     def _button(self, action: QAction) -> QToolButton:
@@ -98,8 +98,12 @@ class Transport(QWidget):
         return button
 
     def set_theme(self, theme: Theme) -> None:
-        """Take the theme's colours, and the icons of the present state."""
+        """Take the theme's colours."""
         self._theme = theme
+        self._show_state()
+
+    def _show_state(self) -> None:
+        theme = self._theme
         play = self._actions["play"]
         play.setIcon(icon("pause" if self.player.playing else "play", theme))
         play.setText("Pause" if self.player.playing else "Play")

@@ -232,9 +232,7 @@ class FrameView(QWidget):
 
     def _paint_overlays(self, painter: QPainter, rect: QRectF, smooth: bool) -> None:
         if self._map is not None:
-            painter.setRenderHint(
-                QPainter.RenderHint.SmoothPixmapTransform, not self._map.discrete
-            )
+            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, not self._map.discrete)
             painter.setOpacity(MAP_OPACITY)
             painter.drawImage(rect, self._map.image)
             painter.setOpacity(1.0)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QPointF, QRectF, QSizeF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPainterPath, QPen
 
-from moca_gui.colormaps import apply, object_colour, table
+from moca_gui.colormaps import OBJECT_COLOURS, apply, object_colour, table
 from moca_gui.results import PackedObject
 
 FILL_OPACITY = 0.38
@@ -83,7 +83,7 @@ def draw_map(title: str, values: NDArray, discrete: bool) -> DrawnMap:
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     if discrete:
-        colours = np.array([QColor(object_colour(n)).getRgb()[:3] for n in range(1, 8)], np.uint8)
+        colours = np.array([tuple(bytes.fromhex(c[1:])) for c in OBJECT_COLOURS], np.uint8)
         rgb = colours[values.astype(int) % len(colours)]
     else:
         rgb = apply(values, "viridis", low, high)

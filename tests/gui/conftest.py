@@ -51,10 +51,10 @@ def segmenter() -> FakeSegmenter:
 @pytest.fixture
 def services(segmenter: FakeSegmenter) -> dict[str, Any]:
     """What the window takes from outside; a test may replace entries before `make_window`."""
-    from moca_gui.clocks import AudioUnavailable
+    from moca_gui.clocks import AudioUnavailableError
 
     def no_device(clip: Any, run: Any) -> Any:
-        raise AudioUnavailable("no audio device")
+        raise AudioUnavailableError("no audio device")
 
     return {
         "open_reader": FakeReader,

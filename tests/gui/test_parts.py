@@ -15,7 +15,6 @@ from moca_gui.results import EMPTY, MASKS, NOT_RUN, ResultStore, pack
 from moca_gui.settings import RECENT_LIMIT, SETTINGS, Settings, WindowState
 from moca_gui.timecode import format_time, parse_position
 
-
 # -- jobs -------------------------------------------------------------------------------------
 
 
@@ -97,9 +96,7 @@ def test_shut_down_ends_all_and_refuses_new_ones(qtbot):
 def result(frame, *, key=False, seed=0, maps=None):
     mask = np.random.default_rng(seed).random((40, 60)) > 0.5
     found = (SoundingObject(1, "dog", 0.5, mask),)
-    return pack(
-        FrameResult(frame, frame / 25, (40, 60), found, key=key, maps=maps or {})
-    )
+    return pack(FrameResult(frame, frame / 25, (40, 60), found, key=key, maps=maps or {}))
 
 
 def test_packed_masks_are_the_same_masks():

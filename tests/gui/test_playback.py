@@ -12,7 +12,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor
 
 from moca_core.errors import MediaError
-from moca_gui.clocks import AudioClock, AudioUnavailable, SampleQueue, WallClock
+from moca_gui.clocks import AudioClock, AudioUnavailableError, SampleQueue, WallClock
 
 
 def shown_number(window):
@@ -317,9 +317,9 @@ def test_missing_portaudio_and_missing_device_are_told_apart():
     def no_device(**_options):
         raise RuntimeError("Error querying device -1")
 
-    with pytest.raises(AudioUnavailable, match="PortAudio library is missing"):
+    with pytest.raises(AudioUnavailableError, match="PortAudio library is missing"):
         AudioClock(lambda s: iter(()), lambda m, w: None, 48000, no_library)
-    with pytest.raises(AudioUnavailable, match="no audio device"):
+    with pytest.raises(AudioUnavailableError, match="no audio device"):
         AudioClock(lambda s: iter(()), lambda m, w: None, 48000, no_device)
 
 

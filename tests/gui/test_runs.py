@@ -47,9 +47,7 @@ def test_masks_belong_to_the_frame_shown(window, open_clip, qtbot, segmenter):
     assert window.objects.message.text() == "No mask: silent."
 
 
-def test_results_appear_during_the_run_and_stay_while_playing(
-    window, open_clip, qtbot, segmenter
-):
+def test_results_appear_during_the_run_and_stay_while_playing(window, open_clip, qtbot, segmenter):
     open_clip(window)
     segmenter.gate = threading.Event()
     window.runner.run_clip()
@@ -189,9 +187,7 @@ def test_close_during_a_run_ends_the_thread(window, open_clip, qtbot, segmenter)
     assert not [t for t in threading.enumerate() if t.name.startswith("job:")]
 
 
-def test_results_of_the_clip_before_are_not_shown_on_the_next(
-    window, open_clip, qtbot, segmenter
-):
+def test_results_of_the_clip_before_are_not_shown_on_the_next(window, open_clip, qtbot, segmenter):
     segmenter.delay_s = 0.01
     open_clip(window, "one.mp4")
     window.runner.run_clip()

@@ -69,9 +69,7 @@ def test_waveform_and_playhead_are_painted(window, open_clip, qtbot):
     image = row.grab().toImage()
     ratio = image.devicePixelRatio()
     column = round(row.x_of(1.0) * ratio)
-    colours = {
-        image.pixelColor(column + dx, round(3 * ratio)).name() for dx in (-1, 0, 1)
-    }
+    colours = {image.pixelColor(column + dx, round(3 * ratio)).name() for dx in (-1, 0, 1)}
     assert QColor(window.theme.playhead).name() in colours
     middle = round(row.height() / 2 * ratio)
     wave = {image.pixelColor(x, middle).name() for x in range(round(100 * ratio), column - 60)}
