@@ -17,7 +17,7 @@ NOT_RUN, EMPTY, MASKS = 0, 1, 2  # states of a frame, in the order of what wins 
 
 MASK_BYTES = 512 * 2**20
 MAP_BYTES = 256 * 2**20
-_OUTLINE_TOLERANCE_PX = 0.5
+_OUTLINE_TOLERANCE_PX = 0.8
 
 
 @dataclass(frozen=True, eq=False)

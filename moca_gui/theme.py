@@ -114,6 +114,8 @@ QToolButton#primary::menu-button {{ border: none; border-left: 1px solid {window
     border-top-right-radius: 5px; border-bottom-right-radius: 5px; }}
 QToolButton#primary:disabled, QPushButton#primary:disabled {{ background: {raised};
     color: {empty}; border-color: {border}; }}
+QToolButton#plain {{ background: {raised}; border-color: {border}; padding: 2px 9px; }}
+QToolButton#plain:hover {{ background: {hover}; }}
 QPushButton {{ background: {raised}; border: 1px solid {border}; border-radius: 5px;
     padding: 5px 14px; min-width: 62px; }}
 QPushButton:hover {{ background: {hover}; }}

@@ -68,6 +68,7 @@ class ErrorDialog(QDialog):
         layout.addWidget(self.details, 1)
         layout.addSpacing(6)
         layout.addLayout(buttons)
+        close.setFocus()
 
     def _show_details(self, shown: bool) -> None:
         self.details.setVisible(shown)

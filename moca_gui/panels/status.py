@@ -66,6 +66,7 @@ class JobStrip(QWidget):
         self.bar.setAccessibleName("Job progress")
         self.cancel = QToolButton()
         self.cancel.setText("Cancel")
+        self.cancel.setObjectName("plain")
         self.cancel.setAccessibleName("Cancel the job")
         self.cancel.setToolTip("Stop the job and keep its finished frames (Esc)")
         self.cancel.clicked.connect(self.cancel_pressed)
@@ -107,6 +108,8 @@ class StatusBar(QStatusBar):
         self.note = ElidedLabel("Note")
         self.job = JobStrip()
         row = QWidget()
+        # As high as with a job in it, so that the frame above never changes its size.
+        row.setMinimumHeight(self.job.sizeHint().height() + 8)
         layout = QHBoxLayout(row)
         layout.setContentsMargins(10, 3, 8, 3)
         layout.setSpacing(10)

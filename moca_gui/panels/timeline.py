@@ -33,7 +33,7 @@ class Timeline(QWidget):
         self.axis = TimeAxis(self)
         base = (session, self.axis, theme)
         self.overview = OverviewRow(*base, 26, self, sound=sound)
-        self.ruler = RulerRow(*base, 24, self)
+        self.ruler = RulerRow(*base, 30, self)
         self.waveform = WaveformRow(*base, 74, self, sound=sound)
         self.spectrogram = SpectrogramRow(*base, 58, self, sound=sound)
         self.results = ResultsRow(*base, 26, self)

@@ -13,6 +13,7 @@ from moca_gui.colormaps import OBJECT_COLOURS, apply, object_colour, table
 from moca_gui.results import PackedObject
 
 FILL_OPACITY = 0.38
+ROUNDING_PX = 3.0  # pixels of the frame; hides the stairs of small frames shown large
 MAP_OPACITY = 0.62
 # Labels lie on pictures of any brightness, so they bring their own ground in both themes.
 _GROUND = QColor(14, 17, 20, 205)
@@ -62,10 +63,7 @@ def draw_object(item: PackedObject) -> DrawnObject:
     ).copy()
     outline = QPainterPath()
     for polygon in item.outlines:
-        outline.moveTo(float(polygon[0, 0]), float(polygon[0, 1]))
-        for x, y in polygon[1:].tolist():
-            outline.lineTo(x, y)
-        outline.closeSubpath()
+        add_rounded(outline, polygon)
     x0, y0, _, _ = item.box
     rows, columns = np.nonzero(crop)
     anchor = QPointF(x0, y0)
@@ -75,6 +73,22 @@ def draw_object(item: PackedObject) -> DrawnObject:
     return DrawnObject(
         item.number, item.name, item.score, colour, fill, QPointF(x0, y0), outline, anchor
     )
+
+
+def add_rounded(path: QPainterPath, polygon: NDArray[np.float32]) -> None:
+    """Add a closed polygon (n, 2) to `path`, its corners rounded by at most `ROUNDING_PX`."""
+    forward = np.roll(polygon, -1, axis=0) - polygon  # (n, 2), from each corner to the next
+    length = np.maximum(np.hypot(forward[:, 0], forward[:, 1]), 1e-6)[:, None]  # (n, 1)
+    cut = forward / length * np.minimum(length / 2, ROUNDING_PX)
+    leave = polygon + cut
+    enter = polygon - np.roll(cut, 1, axis=0)
+    path.moveTo(*leave[-1].tolist())
+    for (ex, ey), (px, py), (lx, ly) in zip(
+        enter.tolist(), polygon.tolist(), leave.tolist(), strict=True
+    ):
+        path.lineTo(ex, ey)
+        path.quadTo(px, py, lx, ly)
+    path.closeSubpath()
 
 
 def draw_map(title: str, values: NDArray, discrete: bool) -> DrawnMap:

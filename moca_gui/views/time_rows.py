@@ -68,7 +68,7 @@ class RulerRow(TimeRow):
             painter.setPen(QColor(self.theme.dim))
             width = metrics.horizontalAdvance(label)
             left = min(max(x - width / 2, self.plot.left()), self.plot.right() - width)
-            painter.drawText(QPointF(left, self.height() - 8), label)
+            painter.drawText(QPointF(left, self.height() - 15), label)
 
     def _paint_playhead(self, painter: QPainter) -> None:
         clip = self.session.clip
