@@ -236,7 +236,7 @@ def _suspect_spans(packets: list[_Packet]) -> list[tuple[int, int]]:
     bounds = [0, *(n for n in keys if n), len(packets)]
     return [
         (start, stop)
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+        for start, stop in pairwise(bounds)
         if any(packet.suspect for packet in packets[start:stop])
     ]
 

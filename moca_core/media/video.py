@@ -188,7 +188,7 @@ class VideoReader:
             audio = audio_info(container)
         zero = clock_zero(self._path)
         times = self._index.times_s - min(zero, float(self._index.times_s[0]))
-        rotation = int(round(first.rotation / 90)) % 4 * 90
+        rotation = round(first.rotation / 90) % 4 * 90
         width, height = _square_size(first.width, first.height, aspect)
         if rotation in (90, 270):
             width, height = height, width
