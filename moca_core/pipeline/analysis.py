@@ -1,0 +1,130 @@
+"""What one frame holds, whatever the sound: the expensive half of the pipeline, kept for reuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from moca_core.types import FloatMap, Mask
+
+WORK_SIDE = 256
+"""Longer side in pixels of the working grid, on which regions and proposals are compared."""
+
+
+def work_size(height: int, width: int) -> tuple[int, int]:
+    """(rows, columns) of the working grid of a frame of `height` x `width` pixels."""
+    scale = WORK_SIDE / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resized(values: NDArray[np.float32], size: tuple[int, int], shrink: bool = False) -> FloatMap:
+    """A map at `size` (rows, columns): bilinear, or by area means where it shrinks."""
+    method = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(values, size[::-1], interpolation=method), dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """Mask proposals of one frame, the best predicted IoU first.
+
+    Attributes
+    ----------
+    logits : (P, lh, lw) float16, SAM's low-resolution mask logits over the whole frame.
+    masks : (P, h, w) bool on the working grid.
+    quality : (P,) float32, the predicted IoU.
+    stability : (P,) float32, SAM's stability score.
+    prompts : (K, 2) float32, the prompt points in pixels of the frame (x, y), for looking at.
+    """
+
+    logits: NDArray[np.float16]
+    masks: NDArray[np.bool_]
+    quality: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    prompts: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameAnalysis:
+    """Everything the encoders say of one frame without its sound.
+
+    Attributes
+    ----------
+    size : (height, width) of the frame.
+    groups : (G, h, w) float32, 0 to 1, how much each location looks like each sound group.
+    presence : (G,) float32, 0 to 1, how surely each group is somewhere in the frame.
+    saliency : (h, w) float32, 0 to 1.
+    tokens : (N, D) float32 patch tokens, row-major over `token_grid`.
+    token_grid : (rows, columns) of the tokens.
+    proposals : the mask proposals.
+    looks : (P, G) float32, 0 to 1, how much each proposal looks like each group.
+    """
+
+    size: tuple[int, int]
+    groups: NDArray[np.float32]
+    presence: NDArray[np.float32]
+    saliency: FloatMap
+    tokens: NDArray[np.float32]
+    token_grid: tuple[int, int]
+    proposals: Proposals
+    looks: NDArray[np.float32]
+
+
+def mean_inside(masks: NDArray[np.bool_], maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of each map inside each mask: (P, h, w) bool, (G, h, w) -> (P, G); 0 for empty masks."""
+    flat = masks.reshape(len(masks), -1).astype(np.float32)  # (P, h*w)
+    area = np.maximum(flat.sum(axis=1, keepdims=True), 1.0)
+    return (flat @ maps.reshape(len(maps), -1).T / area).astype(np.float32)
+
+
+def pairwise_iou(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(P, h, w) bool -> (P, P) IoU; two empty masks have IoU 0."""
+    flat = masks.reshape(len(masks), -1).astype(np.float32)
+    overlap = flat @ flat.T
+    area = flat.sum(axis=1)
+    return overlap / np.maximum(area[:, None] + area[None, :] - overlap, 1.0)
+
+
+def suppress(masks: NDArray[np.bool_], score: NDArray[np.float32], limit: float) -> list[int]:
+    """Non-maximum suppression by mask IoU: indices kept, the best score first."""
+    iou = pairwise_iou(masks)
+    kept: list[int] = []
+    for candidate in np.argsort(-score, kind="stable"):
+        if not kept or iou[candidate, kept].max() <= limit:
+            kept.append(int(candidate))
+    return kept
+
+
+def best_cover(target: Mask, masks: NDArray[np.bool_], gain: float = 0.001) -> list[int]:
+    """Choose masks greedily so that their union's IoU with `target` rises by `gain` each time.
+
+    Parameters
+    ----------
+    target : (h, w) bool.
+    masks : (P, h, w) bool.
+
+    Returns
+    -------
+    Indices into `masks` in the order in which they were taken; empty if none overlaps.
+    """
+    wanted = target.ravel()
+    flat = masks.reshape(len(masks), -1)
+    union = np.zeros_like(wanted)
+    chosen: list[int] = []
+    best = 0.0
+    while len(chosen) < len(flat):
+        joined = flat | union  # (P, h*w)
+        overlap = (joined & wanted).sum(axis=1)
+        iou = overlap / np.maximum((joined | wanted).sum(axis=1), 1)
+        winner = int(iou.argmax())
+        if iou[winner] < best + gain:
+            break
+        best = float(iou[winner])
+        union = joined[winner]
+        chosen.append(winner)
+    return chosen
