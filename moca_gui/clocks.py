@@ -231,6 +231,23 @@ class AudioClock:
         out *= 0.0 if self.muted else self.volume
 
 
+def device_rate_hz() -> int:
+    """Sample rate that the default output device prefers.
+
+    Raises
+    ------
+    AudioUnavailableError : PortAudio or the device is missing.
+    """
+    try:
+        import sounddevice
+
+        return round(sounddevice.query_devices(kind="output")["default_samplerate"])
+    except OSError as error:
+        raise AudioUnavailableError("the PortAudio library is missing") from error
+    except Exception as error:
+        raise AudioUnavailableError(_reason(error)) from error
+
+
 def _reason(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     lowered = text.lower()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from moca_gui import theme as themes
 from moca_gui.actions import ACTIONS, fill_menus, make_actions
 from moca_gui.dialogs.errors import ErrorDialog
 from moca_gui.dialogs.goto import GoToDialog
+from moca_gui.dialogs.weights import WeightsDialog
 from moca_gui.icons import icon, logo
 from moca_gui.jobs import JobPool
 from moca_gui.opener import OpenedClip, Opener, open_video
@@ -44,6 +45,7 @@ from moca_gui.shell import add_recent_menu, make_docks, make_tool_bar, stack_bod
 from moca_gui.sound import SoundPart, SoundPicture, read_sound
 from moca_gui.views.frame_view import FrameView
 from moca_gui.views.overlay import draw_map
+from moca_gui.weights import ManagedWeights, WeightsSource
 
 if TYPE_CHECKING:
     from moca_core.media.video import VideoReader
@@ -61,7 +63,7 @@ class Services:
     read_sound: Callable[[Clip], Iterator[SoundPart]] = read_sound
     audio_factory: AudioFactory = open_audio_clock
     make_segmenter: Callable[[], SegmenterLike] = load_segmenter
-    check_weights: bool = True
+    weights: WeightsSource = field(default_factory=ManagedWeights)
 
 
 class MainWindow(QMainWindow):
@@ -87,9 +89,14 @@ class MainWindow(QMainWindow):
         self.player.muted = self.settings.get("muted")
         self.sound = SoundPicture(self.pool, services.read_sound, self)
         self.opener = Opener(self.pool, services.open_reader, self)
-        ready = self._weights_ready if services.check_weights else lambda: True
+        self.weights = services.weights
         self.runner = Runner(
-            self.session, self.pool, self.settings, services.make_segmenter, ready, self
+            self.session,
+            self.pool,
+            self.settings,
+            services.make_segmenter,
+            self._weights_ready,
+            self,
         )
         self.actions_by_name = make_actions(self)
         self._make_parts()
@@ -194,6 +201,8 @@ class MainWindow(QMainWindow):
         self.state.add_recent(opened.clip.path)
         self.setWindowTitle(f"{opened.clip.path.name} - {PROGRAM}")
         self.log.write(f"Opened {opened.clip.path}")
+        for note in opened.clip.reader.info.notes:
+            self.session.note(note)
         self.opened.emit()
 
     def _on_open_failed(self, path: Path, error: BaseException) -> None:
@@ -287,7 +296,6 @@ class MainWindow(QMainWindow):
 
     def _on_sound(self) -> None:
         self.status.show_sound(self.player.sound_note)
-        self.settings.set("volume", float(self.player.volume))
 
     def _on_runner(self) -> None:
         job = self.runner.job
@@ -307,12 +315,11 @@ class MainWindow(QMainWindow):
         dialog.open()
 
     def _weights_ready(self) -> bool:
-        from moca_gui.dialogs.weights import weights_missing
-
-        if weights_missing():
-            self.show_weights()
-            return False
-        return True
+        if all(row.present for row in self.weights.rows()):
+            return True
+        dialog = self.show_weights()
+        dialog.completed.connect(self.runner.retry)
+        return False
 
     # -- slots of actions ---------------------------------------------------------------------
 
@@ -374,13 +381,12 @@ class MainWindow(QMainWindow):
         """Put the docks back where they were at first."""
         self.restoreState(self._default_docks)
 
-    def show_weights(self) -> None:
+    def show_weights(self) -> WeightsDialog:
         """Show the weights files and their state."""
-        from moca_gui.dialogs.weights import WeightsDialog
-
-        dialog = WeightsDialog(self.pool, self)
+        dialog = WeightsDialog(self.pool, self.weights, self)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
+        return dialog
 
     def show_shortcuts(self) -> None:
         """List the keyboard shortcuts."""
@@ -409,6 +415,7 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         self.state.save(bytes(self.saveGeometry().data()), bytes(self.saveState().data()))
+        self.settings.set("volume", float(self.player.volume))
         event.accept()
         self.shut_down()
 
@@ -422,6 +429,7 @@ class MainWindow(QMainWindow):
         if self.session.clip is not None:
             self.session.clip.reader.close()
             self.session.clip = None
+        self.sound.release()
         self.log.release()
 
 

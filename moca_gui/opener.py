@@ -83,7 +83,7 @@ def open_video(path: Path) -> VideoReader:
     """The real reader, with decode-ahead for playback."""
     from moca_core.media.video import VideoReader
 
-    return VideoReader(path)
+    return VideoReader(path, decode_ahead=True)
 
 
 def open_clip(path: Path, open_reader: Callable[[Path], VideoReader]) -> Iterator[OpenedClip]:

@@ -10,7 +10,7 @@ from typing import Any
 from PySide6.QtCore import QObject, Qt, QTimer, Signal
 from PySide6.QtGui import QImage
 
-from moca_gui.clocks import AudioClock, AudioUnavailableError, Clock, WallClock
+from moca_gui.clocks import AudioClock, AudioUnavailableError, Clock, WallClock, device_rate_hz
 from moca_gui.frames import FrameLoader, FrameReady
 from moca_gui.jobs import Job, JobPool
 from moca_gui.session import Clip, Session
@@ -316,12 +316,12 @@ class Player(QObject):
 
 def open_audio_clock(clip: Clip, run: Callable[..., Any]) -> AudioClock:
     """An `AudioClock` on the clip's sound; raises `AudioUnavailableError`."""
+    from moca_core.errors import MediaError
     from moca_core.media.audio import PlaybackDecoder
 
-    from moca_core.errors import MediaError
-
+    rate_hz = device_rate_hz()
     try:
-        decoder = PlaybackDecoder(clip.path)
+        decoder = PlaybackDecoder(clip.path, rate_hz)
     except MediaError as error:
         raise AudioUnavailableError(error.message) from error
-    return AudioClock(decoder.blocks, run, decoder.rate_hz)
+    return AudioClock(decoder.blocks, run, rate_hz)

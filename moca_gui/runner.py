@@ -117,6 +117,11 @@ class Runner(QObject):
             self.job.cancel()
             self.changed.emit()
 
+    def retry(self) -> None:
+        """Start the run that was asked for last, once what it lacked is there."""
+        if self._request is not None:
+            self._start(self._request)
+
     def _start(self, request: RunRequest) -> None:
         clip = self.session.clip
         if clip is None:
@@ -124,9 +129,10 @@ class Runner(QObject):
         if self.job is not None:
             self.session.note("A run is under way. Cancel it first (Esc).")
             return
+        self._request = request
         if not self._ready():
             return
-        self._request, self._began, self._first_done = request, time.monotonic(), 0
+        self._began, self._first_done = time.monotonic(), 0
         self._count = 0
         self.job = self._pool.start(
             request.title,

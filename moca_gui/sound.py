@@ -1,19 +1,31 @@
-"""The picture of the clip's sound: envelope and spectrogram, read in a job."""
+"""The picture of the clip's sound: envelope and spectrogram, read in jobs."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 
+from moca_core.media.audio import AudioReader
+from moca_core.media.waveform import WaveformPyramid, spectrogram
 from moca_gui.jobs import Job, JobPool, JobState
 from moca_gui.session import Clip
 
 Samples = NDArray[np.float32]
+
+RATE_HZ = 16000
+BANDS = 64
+OVERVIEW_COLUMNS = 2048
+DETAIL_COLUMNS = 1600
+RANGE_DB = 75.0  # from the loudest place down to black
+_REDRAW_EVERY_S = 0.25
+_SETTLE_MS = 120  # a zoom comes in many steps; only its end is worth a spectrogram
 
 
 class Envelope(Protocol):
@@ -24,26 +36,84 @@ class Envelope(Protocol):
         ...
 
 
+class Spectra(Protocol):
+    """Computes a spectrogram of a stretch of sound."""
+
+    def between(self, start_s: float, stop_s: float, columns: int) -> Spectrum:
+        """May take a while: call it in a job."""
+        ...
+
+    def close(self) -> None:
+        """Give the sound back."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """(bands, columns) uint8 loudness from `start_s` to `stop_s`, low bands first."""
+
+    levels: NDArray[np.uint8]
+    start_s: float
+    stop_s: float
+
+
 @dataclass(frozen=True, eq=False)
 class SoundPart:
-    """News of the sound; what is None stays as it was.
-
-    Attributes
-    ----------
-    pyramid : the envelope.
-    levels : (bands, columns) uint8 loudness, low bands first.
-    covers_s : seconds that the columns cover, from 0.
-    top_hz : frequency of the highest band.
-    """
+    """News of the sound; what is None stays as it was."""
 
     pyramid: Envelope | None = None
-    levels: NDArray[np.uint8] | None = None
-    covers_s: float = 0.0
-    top_hz: float = 0.0
+    overview: Spectrum | None = None
+    spectra: Spectra | None = None
+    note: str = ""
+
+
+class SharedSound:
+    """The decoded sound behind a lock: the reader's file has one position for all threads."""
+
+    def __init__(self, reader: AudioReader) -> None:
+        self.rate_hz = reader.rate_hz
+        self.top_db = -60.0
+        self._reader: AudioReader | None = reader
+        self._lock = threading.Lock()
+
+    def samples(self, start: int, stop: int) -> Samples:
+        """(stop - start,) float32; zeros outside the sound and after `close`."""
+        with self._lock:
+            if self._reader is None:
+                return np.zeros(max(stop - start, 0), np.float32)
+            return self._reader.samples(start, stop)
+
+    def decode(self) -> Iterator[Samples]:
+        """Yield the blocks as they are decoded."""
+        assert self._reader is not None
+        blocks = self._reader.decode()
+        try:
+            while True:
+                with self._lock:
+                    block = next(blocks, None)
+                if block is None:
+                    return
+                yield block
+        finally:
+            blocks.close()  # type: ignore[attr-defined]
+
+    def between(self, start_s: float, stop_s: float, columns: int) -> Spectrum:
+        """The spectrogram of a stretch, in the scale of the whole clip."""
+        level = spectrogram(self, start_s, stop_s, columns, BANDS)  # (BANDS, columns) dB
+        self.top_db = max(self.top_db, float(level.max()))
+        scaled = (level - (self.top_db - RANGE_DB)) / RANGE_DB
+        return Spectrum(np.clip(scaled * 255, 0, 255).astype(np.uint8), start_s, stop_s)
+
+    def close(self) -> None:
+        """Give the file back."""
+        with self._lock:
+            if self._reader is not None:
+                self._reader.close()
+            self._reader = None
 
 
 class SoundPicture(QObject):
-    """What the timeline paints of the sound. Filled by a job; `changed` tells of news."""
+    """What the timeline paints of the sound. Filled by jobs; `changed` tells of news."""
 
     changed = Signal()
 
@@ -55,21 +125,24 @@ class SoundPicture(QObject):
     ) -> None:
         super().__init__(parent)
         self.message = ""
-        self.top_hz = 0.0
+        self.notes: list[str] = []
         self._pool = pool
         self._read = read
         self._job: Job | None = None
+        self._detail_job: Job | None = None
         self._pyramid: Envelope | None = None
-        self._levels: NDArray[np.uint8] | None = None
-        self._covers_s = 0.0
+        self._spectra: Spectra | None = None
+        self._overview: Spectrum | None = None
+        self._detail: Spectrum | None = None
+        self._wanted: tuple[float, float] | None = None
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLE_MS)
+        self._settle.timeout.connect(self._compute_detail)
 
     def load(self, clip: Clip | None) -> None:
         """Forget the old clip's sound and begin to read that of `clip`."""
-        if self._job is not None:
-            self._job.cancel()
-        self._job = None
-        self._pyramid = self._levels = None
-        self.top_hz = 0.0
+        self.release()
         self.message = ""
         if clip is not None and not clip.has_audio:
             self.message = "no audio track"
@@ -82,14 +155,29 @@ class SoundPicture(QObject):
             self._job = job
         self.changed.emit()
 
+    def release(self) -> None:
+        """Stop reading and let go of the sound."""
+        self._settle.stop()
+        for job in (self._job, self._detail_job):
+            if job is not None:
+                job.cancel()
+        if self._spectra is not None:
+            self._spectra.close()
+        self._job = self._detail_job = None
+        self._pyramid = self._spectra = self._overview = self._detail = self._wanted = None
+        self.notes = []
+
     def _take(self, job: Job, part: SoundPart) -> None:
         if job is not self._job:
+            if part.spectra is not None:
+                part.spectra.close()
             return  # of the clip before
         self.message = ""
-        if part.pyramid is not None:
-            self._pyramid = part.pyramid
-        if part.levels is not None:
-            self._levels, self._covers_s, self.top_hz = part.levels, part.covers_s, part.top_hz
+        self._pyramid = part.pyramid or self._pyramid
+        self._overview = part.overview or self._overview
+        self._spectra = part.spectra or self._spectra
+        if part.note:
+            self.notes.append(part.note)
         self.changed.emit()
 
     def _on_finished(self, job: Job) -> None:
@@ -106,12 +194,62 @@ class SoundPicture(QObject):
             return nothing, nothing
         return self._pyramid.envelope(start_s, stop_s, columns)
 
-    def spectrogram(self) -> tuple[NDArray[np.uint8] | None, float]:
-        """(bands, columns) uint8 loudness, low bands first, and the seconds it covers."""
-        return self._levels, self._covers_s
+    def spectrum(self, start_s: float, stop_s: float) -> list[Spectrum]:
+        """What is known between two times, to be painted in this order.
+
+        Asks for a finer one, to be announced by `changed`, where the overview is too coarse.
+        """
+        known = [item for item in (self._overview, self._detail) if item is not None]
+        overview = self._overview
+        if overview is not None and self._spectra is not None:
+            share = (stop_s - start_s) / max(overview.stop_s - overview.start_s, 1e-9)
+            if share < 0.7 and self._wanted != (start_s, stop_s):
+                self._wanted = (start_s, stop_s)
+                self._settle.start()
+        return known
+
+    def _compute_detail(self) -> None:
+        spectra, wanted = self._spectra, self._wanted
+        if spectra is None or wanted is None:
+            return
+        if self._detail_job is not None:
+            self._settle.start()  # one at a time
+            return
+
+        def compute() -> Iterator[Spectrum]:
+            yield spectra.between(*wanted, DETAIL_COLUMNS)
+
+        job = self._pool.start("spectrogram", compute, on_finished=self._forget_detail_job)
+        job.yielded.connect(lambda found: self._take_detail(job, found))
+        self._detail_job = job
+
+    def _take_detail(self, job: Job, found: Spectrum) -> None:
+        if job is self._detail_job:
+            self._detail = found
+            self.changed.emit()
+
+    def _forget_detail_job(self, job: Job) -> None:
+        if job is self._detail_job:
+            self._detail_job = None
 
 
 def read_sound(clip: Clip) -> Iterator[SoundPart]:
-    """Read the clip's sound; yields the envelope, then the spectrogram."""
-    raise NotImplementedError
-    yield SoundPart()
+    """Read the clip's sound; yields the envelope as it grows, then the spectrogram."""
+    reader = AudioReader(clip.path, RATE_HZ)
+    shared = SharedSound(reader)
+    pyramid = WaveformPyramid(RATE_HZ, shared)
+    handed_over = False
+    try:
+        drawn = 0.0
+        for block in shared.decode():
+            pyramid.add(block)
+            if time.monotonic() - drawn > _REDRAW_EVERY_S:
+                drawn = time.monotonic()
+                yield SoundPart(pyramid=pyramid)
+        handed_over = True
+        yield SoundPart(pyramid=pyramid, spectra=shared)
+        note = "; ".join(reader.notes)
+        yield SoundPart(overview=shared.between(0.0, clip.duration_s, OVERVIEW_COLUMNS), note=note)
+    finally:
+        if not handed_over:
+            shared.close()

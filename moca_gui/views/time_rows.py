@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QToolTip
 
 from moca_gui.colormaps import table
 from moca_gui.results import EMPTY, MASKS, NOT_RUN
-from moca_gui.sound import SoundPicture
+from moca_gui.sound import RATE_HZ, SoundPicture
 from moca_gui.theme import Theme
 from moca_gui.timecode import format_time
 from moca_gui.views.time_row import GUTTER_PX, MARGIN_PX, TimeRow, small_font
@@ -157,7 +157,7 @@ class WaveformRow(TimeRow):
 
 
 class SpectrogramRow(TimeRow):
-    """Loudness by frequency, low at the bottom."""
+    """Loudness by frequency on the mel scale, low at the bottom."""
 
     title = "Spectrogram"
 
@@ -166,20 +166,20 @@ class SpectrogramRow(TimeRow):
         self._sound = sound
 
     def paint_ground(self, painter: QPainter) -> None:
-        levels, covers_s = self._sound.spectrogram()  # (bands, columns) uint8
-        if levels is None or not levels.shape[1]:
-            return
-        rgb = np.ascontiguousarray(table("magma")[levels[::-1]])  # (bands, columns, 3)
-        height, width = rgb.shape[:2]
-        image = QImage(rgb.data, width, height, 3 * width, QImage.Format.Format_RGB888)
         start, stop = self.view_s
-        # Only the visible columns are drawn: scaling a far larger target would be cut off.
-        per_s = width / covers_s
-        source = QRectF(start * per_s, 0, (min(stop, covers_s) - start) * per_s, height)
-        right = self.x_of(min(stop, covers_s))
-        target = QRectF(self.plot.left(), 0, right - self.plot.left(), self.height())
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        painter.drawImage(target, image, source)
+        for part in self._sound.spectrum(start, stop):
+            first, last = max(start, part.start_s), min(stop, part.stop_s)
+            if last <= first:
+                continue
+            rgb = np.ascontiguousarray(table("magma")[part.levels[::-1]])  # (bands, columns, 3)
+            height, width = rgb.shape[:2]
+            image = QImage(rgb.data, width, height, 3 * width, QImage.Format.Format_RGB888)
+            # Only the visible columns are drawn: a far larger target would be cut off.
+            per_s = width / (part.stop_s - part.start_s)
+            source = QRectF((first - part.start_s) * per_s, 0, (last - first) * per_s, height)
+            left, right = self.x_of(first), self.x_of(last)
+            painter.drawImage(QRectF(left, 0, right - left, self.height()), image, source)
 
     def paint_marks(self, painter: QPainter) -> None:
         self.paint_audio_window(painter)
@@ -187,14 +187,11 @@ class SpectrogramRow(TimeRow):
 
     def _paint_title(self, painter: QPainter) -> None:
         super()._paint_title(painter)
-        if self._sound.top_hz:
-            painter.setPen(QColor(self.theme.empty))
-            painter.setFont(small_font(self.font()))
-            box = QRectF(MARGIN_PX, 2, GUTTER_PX - MARGIN_PX - 6, self.height() - 4)
-            right = Qt.AlignmentFlag.AlignRight
-            top = f"{self._sound.top_hz / 1000:g} k"
-            painter.drawText(box, right | Qt.AlignmentFlag.AlignTop, top)
-            painter.drawText(box, right | Qt.AlignmentFlag.AlignBottom, "0")
+        painter.setPen(QColor(self.theme.empty))
+        box = QRectF(MARGIN_PX, 2, GUTTER_PX - MARGIN_PX - 6, self.height() - 4)
+        right = Qt.AlignmentFlag.AlignRight
+        painter.drawText(box, right | Qt.AlignmentFlag.AlignTop, f"{RATE_HZ // 2000} kHz")
+        painter.drawText(box, right | Qt.AlignmentFlag.AlignBottom, "50 Hz")
 
 
 class ResultsRow(TimeRow):

@@ -13,7 +13,7 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from gui_fakes import FakeReader, FakeSegmenter, fake_sound
+from gui_fakes import FakeReader, FakeSegmenter, FakeWeights, fake_sound
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def services(segmenter: FakeSegmenter) -> dict[str, Any]:
         "read_sound": fake_sound,
         "audio_factory": no_device,
         "make_segmenter": lambda: segmenter,
-        "check_weights": False,
+        "weights": FakeWeights(),
     }
 
 

@@ -23,7 +23,8 @@ from moca_core.types import (
     SoundingObject,
     StageEvent,
 )
-from moca_gui.sound import SoundPart
+from moca_gui.sound import SoundPart, Spectrum
+from moca_gui.weights import FetchProgress, WeightRow
 
 WIDTH, HEIGHT, FPS, COUNT = 64, 48, 25.0, 50
 
@@ -49,8 +50,10 @@ class FakeReader:
             height=HEIGHT,
             frame_count=count,
             fps=FPS,
+            times_s=np.arange(count) / FPS,
             duration_s=count / FPS,
             has_audio=has_audio,
+            notes=(),
             audio=SimpleNamespace(rate_hz=44100) if has_audio else None,
         )
 
@@ -81,7 +84,7 @@ def fake_sound(clip: Any) -> Iterator[SoundPart]:
     yield SoundPart(pyramid=FakePyramid())
     levels = np.zeros((32, 80), np.uint8)
     levels[8] = 255
-    yield SoundPart(levels=levels, covers_s=clip.duration_s, top_hz=8000.0)
+    yield SoundPart(overview=Spectrum(levels, 0.0, clip.duration_s))
 
 
 def disc(height: int, width: int, x: float, y: float, radius: float) -> np.ndarray:
@@ -157,3 +160,29 @@ class FakeSegmenter:
             self.yielded += 1
             result = self.result(index, options.get("keep_maps", False))
             yield FrameEvent(result, done, len(frames))
+
+
+class FakeWeights:
+    """Two files, of which the second may be missing; fetching goes in ten steps."""
+
+    def __init__(self, missing: bool = False) -> None:
+        self.missing = missing
+        self.gate: threading.Event | None = None
+        self.error: Exception | None = None
+        self.fetched = 0
+
+    def rows(self) -> list[WeightRow]:
+        return [
+            WeightRow("first.onnx", 4_000_000, "MIT", True),
+            WeightRow("second.pt", 40_700_000, "Apache-2.0", not self.missing),
+        ]
+
+    def fetch(self) -> Iterator[FetchProgress]:
+        for step in range(self.fetched, 11):
+            while self.gate is not None and not self.gate.wait(0.02):
+                yield FetchProgress("second.pt", self.fetched, 10)
+            if self.error is not None:
+                raise self.error
+            self.fetched = step
+            yield FetchProgress("second.pt", 4_070_000 * step, 40_700_000)
+        self.missing = False
