@@ -26,8 +26,8 @@ from moca_core.media.probe import (
 Samples = NDArray[np.float32]
 
 # A packet's time stamp may be this far from where the samples before it end: containers round
-# stamps to milliseconds. A lost packet (20 ms or more in all common codecs) must be seen.
-_JITTER_S = 0.01
+# stamps to milliseconds. A lost packet (20 ms or more in most codecs) must be seen.
+_JITTER_S = 0.005
 # Decoders need what comes before: Opus asks for 80 ms, AAC and MP3 for two packets.
 _PREROLL_S = 0.25
 _SILENCE_BLOCK_S = 0.1
@@ -257,7 +257,8 @@ class _Source:
                 yield block
 
     def _sample_at(self, frame: AudioFrame) -> int:
-        return round((float(frame.pts * frame.time_base) - self._zero_s) * self.info.rate_hz)
+        stamp_s = float((frame.pts or 0) * (frame.time_base or 0))
+        return round((stamp_s - self._zero_s) * self.info.rate_hz)
 
     def _frames(self, start_s: float) -> Iterator[AudioFrame]:
         self.damaged = 0
@@ -275,7 +276,7 @@ class _Source:
                 except av.FFmpegError:
                     self.damaged += 1
                     continue
-                yield from frames
+                yield from (frame for frame in frames if isinstance(frame, AudioFrame))
 
 
 def _mono(frame: AudioFrame) -> Samples:
@@ -292,8 +293,9 @@ def _to_float(data: NDArray) -> Samples:
     if data.dtype.kind == "f":
         return data.astype(np.float32, copy=False)
     if data.dtype == np.uint8:
-        return (data.astype(np.float32) - 128) / 128
-    return data.astype(np.float32) / float(-int(np.iinfo(data.dtype).min))
+        return (data.astype(np.float32) - np.float32(128)) / np.float32(128)
+    scale = np.float32(-int(np.iinfo(data.dtype).min))
+    return data.astype(np.float32) / scale
 
 
 def _silence(count: int, channels: int, rate: int) -> Iterator[Samples]:

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from moca_core.errors import MediaError
+from moca_core.media.nal import chain_is_whole, prefix_bytes, start_check
 from moca_core.media.probe import (
     find_audio_stream,
     opened,
@@ -101,12 +102,12 @@ def build_index(path: Path) -> FrameIndex:
     with opened(path) as container:
         stream = video_stream(container, path)
         packets, sound_end = _read_packets(container, stream)
-        codec = stream.codec_context.name
+        honest = _states_display_times(container, stream, packets)
         base = float(stream.time_base or 1)
         rate = float(stream.average_rate or stream.guessed_rate or _DEFAULT_FPS)
     kind = _tag(packets)
     notes: list[str] = []
-    if kind == "pts" and not (codec in _PACKING_CODECS and any(p.suspect for p in packets)):
+    if kind == "pts" and honest:
         tags = _checked_tags(path, packets, notes)
     else:
         tags = list(_decoded_tags(path, packets, [(0, len(packets))]))
@@ -142,6 +143,7 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[
     sound = find_audio_stream(container)
     streams = [stream] if sound is None else [stream, sound]
     check = _packet_check(stream)
+    is_start = start_check(stream)
     packets: list[_Packet] = []
     sound_end = 0.0
     for packet in safe_demux(container, *streams):
@@ -158,7 +160,7 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[
                 dts=packet.dts,
                 pos=packet.pos,
                 duration=packet.duration or 0,
-                key=packet.is_keyframe,
+                key=packet.is_keyframe and is_start(packet),
                 hidden=packet.is_discard,
                 suspect=packet.is_corrupt or check(packet),
             )
@@ -166,28 +168,32 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[
     return packets, sound_end
 
 
+def _states_display_times(
+    container: InputContainer, stream: VideoStream, packets: list[_Packet]
+) -> bool:
+    """False where time stamps are guesses that reordered pictures break.
+
+    AVI stores none: of H.264 and HEVC in it the order of display isn't known before decoding,
+    and packed MPEG-4 puts two pictures into one packet and a skipped one into the next.
+    """
+    name = stream.codec_context.name
+    if name in _PACKING_CODECS:
+        return not any(packet.suspect for packet in packets)
+    return not ("avi" in container.format.name and name in ("h264", "hevc"))
+
+
 def _packet_check(stream: VideoStream) -> Callable[[av.Packet], bool]:
     """A cheap test of this codec's packets: may this one give no picture?"""
     name = stream.codec_context.name
-    extra = stream.codec_context.extradata or b""
-    if name == "h264" and len(extra) > 4 and extra[0] == 1:
-        return lambda packet: not _chain_is_whole(bytes(packet), (extra[4] & 3) + 1)
-    if name == "hevc" and len(extra) > 21 and extra[0] == 1:
-        return lambda packet: not _chain_is_whole(bytes(packet), (extra[21] & 3) + 1)
+    prefix = prefix_bytes(stream)
+    if prefix:
+        return lambda packet: not chain_is_whole(bytes(packet), prefix)
     if name in _PACKING_CODECS:
         return lambda packet: packet.size <= _SKIPPED_VOP_BYTES
     if name == "vp8":
         # Bit 4 of the frame tag is show_frame (RFC 6386, section 9.1).
         return lambda packet: not bytes(packet)[0] & 0x10
     return lambda packet: False
-
-
-def _chain_is_whole(data: bytes, prefix: int) -> bool:
-    """True if the length-prefixed units of a packet end exactly where the packet ends."""
-    place, end = 0, len(data)
-    while place + prefix <= end:
-        place += prefix + int.from_bytes(data[place : place + prefix], "big")
-    return place == end
 
 
 def _tag(packets: list[_Packet]) -> str:
