@@ -23,11 +23,13 @@ IMAGE_CLASSES = 1000
 AUDIO_KINDS = ("source", "ambiguous", "silent", "ambience")
 NONE = "none"
 
-GroupMode = Literal["max", "sum", "noisy_or"]
-GROUP_MODES: tuple[GroupMode, ...] = ("max", "sum", "noisy_or")
+GroupMode = Literal["max", "explain"]
+GROUP_MODES: tuple[GroupMode, ...] = ("max", "explain")
+# Measured: one round does most of it, a third changes nothing.
+EXPLAIN_ROUNDS = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SoundGroups:
     """The groups and both tables as matrices, G groups in the order of `groups.csv`.
 
@@ -94,38 +96,51 @@ class SoundGroups:
     def group_weights(self, scores: np.ndarray, mode: GroupMode = "max") -> np.ndarray:
         """How much each group is heard, from YAMNet's class scores.
 
-        With y the scores and M the audio matrix, before normalisation:
-        `max` max_c y_c M_cg; `sum` sum_c y_c M_cg; `noisy_or` 1 - prod_c (1 - y_c M_cg).
+        With y the scores and M the audio matrix, `max` gives group g its best class,
+        a_g = max_c y_c M_cg (COMPACT.md, recipe step 1). Classes such as "Vehicle" or "Animal"
+        score high for every vehicle or animal, and then lift all their groups alike. `explain`
+        lets a class vote for the groups that the other classes name: starting from `max`, twice
+        a_g = max_c y_c m_c r_cg with r_cg = M_cg a_g / sum_h M_ch a_h and m_c = max_h M_ch, which
+        is the E-step of a mixture model over groups. It is sharper, and finds both sources of a
+        mix more often (docs/adr/0003-sound-groups.md).
 
         Parameters
         ----------
-        scores : (521,) float in [0, 1], one clip's or one window's mean scores.
+        scores : (521,) float in [0, 1], YAMNet's scores, mean over the windows of interest.
         mode : how the classes of a group are joined.
 
         Returns
         -------
-        (G,) float32, at least 0, of sum 1; all 0 if no group is heard (silence, noise).
+        (G,) float32, at least 0, of sum 1; all 0 if no group is heard at all.
 
         Raises
         ------
-        ConfigError : `scores` has another shape, or the mode is unknown.
+        ConfigError : `scores` has another shape or values that aren't finite, or the mode is
+            unknown.
         """
         scores = np.asarray(scores, dtype=np.float32)
-        if scores.shape != (AUDIO_CLASSES,):
+        if scores.shape != (AUDIO_CLASSES,) or not np.isfinite(scores).all():
             raise ConfigError(
-                f"scores of shape {scores.shape}", f"Give one score a class: ({AUDIO_CLASSES},)."
+                f"scores of shape {scores.shape}, or not finite",
+                f"Give one score a class: ({AUDIO_CLASSES},).",
             )
-        votes = scores[:, None] * self.audio_matrix  # (521, G)
-        if mode == "max":
-            heard = votes.max(axis=0)
-        elif mode == "sum":
-            heard = votes.sum(axis=0)
-        elif mode == "noisy_or":
-            heard = 1 - np.prod(1 - votes, axis=0)
-        else:
+        if mode not in GROUP_MODES:
             raise ConfigError(f"{mode!r} is not a group mode", f"Use {', '.join(GROUP_MODES)}.")
+        heard = (scores[:, None] * self.audio_matrix).max(axis=0)  # (G,)
+        if mode == "explain":
+            heard = self._explain(scores, heard)
         total = float(heard.sum())
         return (heard / total if total > 0 else heard).astype(np.float32)
+
+    def _explain(self, scores: np.ndarray, heard: np.ndarray) -> np.ndarray:
+        """Share the score of every class among its groups by how much each is heard, (G,)."""
+        reach = scores * self.audio_matrix.max(axis=1)  # (521,) what a class has to give
+        for _ in range(EXPLAIN_ROUNDS):
+            share = self.audio_matrix * heard  # (521, G)
+            total = share.sum(axis=1, keepdims=True)
+            share = np.divide(share, total, out=np.zeros_like(share), where=total > 0)
+            heard = (reach[:, None] * share).max(axis=0)
+        return heard
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
