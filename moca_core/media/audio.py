@@ -272,11 +272,11 @@ class _Source:
                     container.seek(0)
             for packet in safe_demux(container, stream):
                 try:
-                    frames = packet.decode()
+                    frames = stream.decode(packet)
                 except av.FFmpegError:
                     self.damaged += 1
                     continue
-                yield from (frame for frame in frames if isinstance(frame, AudioFrame))
+                yield from frames
 
 
 def _mono(frame: AudioFrame) -> Samples:
