@@ -5,28 +5,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QMimeData, QPoint, Qt, Signal
+from PySide6.QtCore import QMimeData, Qt, Signal
 from PySide6.QtGui import (
     QCloseEvent,
     QDragEnterEvent,
     QDropEvent,
     QGuiApplication,
-    QImage,
 )
 from PySide6.QtWidgets import (
     QApplication,
+    QDialog,
     QFileDialog,
     QMainWindow,
 )
 
 from moca_gui import theme as themes
 from moca_gui.actions import ACTIONS, fill_menus, make_actions
+from moca_gui.dialogs.about import AboutDialog
 from moca_gui.dialogs.errors import ErrorDialog
 from moca_gui.dialogs.goto import GoToDialog
+from moca_gui.dialogs.shortcuts import ShortcutsDialog
 from moca_gui.dialogs.weights import WeightsDialog
 from moca_gui.icons import icon, logo
 from moca_gui.jobs import JobPool
@@ -34,6 +35,7 @@ from moca_gui.opener import OpenedClip, Opener, open_video
 from moca_gui.panels.inspector import Inspector, overlay
 from moca_gui.panels.log import LogPanel
 from moca_gui.panels.objects import ObjectsPanel
+from moca_gui.panels.recent import RecentMenu
 from moca_gui.panels.status import StatusBar
 from moca_gui.panels.timeline import Timeline
 from moca_gui.panels.transport import Transport
@@ -41,7 +43,7 @@ from moca_gui.player import AudioFactory, Player, open_audio_clock
 from moca_gui.runner import Runner, SegmenterLike, load_segmenter
 from moca_gui.session import Clip, Session
 from moca_gui.settings import Settings, WindowState
-from moca_gui.shell import add_recent_menu, make_docks, make_tool_bar, stack_body
+from moca_gui.shell import make_docks, make_tool_bar, stack_body
 from moca_gui.sound import SoundPart, SoundPicture, read_sound
 from moca_gui.views.frame_view import FrameView
 from moca_gui.views.overlay import draw_map
@@ -102,7 +104,8 @@ class MainWindow(QMainWindow):
         self._make_parts()
         self.docks = make_docks(self, self.objects, self.inspector, self.log)
         self.menus = fill_menus(self.menuBar(), self.actions_by_name)
-        self.recent_menu = add_recent_menu(self.menus["File"], self.actions_by_name["close_clip"])
+        self.recent_menu = RecentMenu(self.state, self.open_path, self.menus["File"])
+        self.menus["File"].insertMenu(self.actions_by_name["close_clip"], self.recent_menu)
         self.run_button = make_tool_bar(self, self.actions_by_name, self.menus["Run"])
         self._add_dock_actions()
         self._connect()
@@ -152,7 +155,6 @@ class MainWindow(QMainWindow):
         self.runner.device_known.connect(self.status.show_device)
         self.runner.failed.connect(self._on_run_failed)
         self.runner.ended.connect(session.note)
-        self.recent_menu.aboutToShow.connect(self._fill_recent)
         self.status.job.cancel_pressed.connect(self.runner.cancel)
         self.opener.opened.connect(self._on_opened)
         self.opener.failed.connect(self._on_open_failed)
@@ -210,16 +212,6 @@ class MainWindow(QMainWindow):
         self.show_error(f"Can't open {path.name}", error)
         self.open_failed.emit()
 
-    def _fill_recent(self) -> None:
-        self.recent_menu.clear()
-        for path in self.state.recent():
-            action = self.recent_menu.addAction(f"{path.name}    {path.parent}")
-            action.triggered.connect(partial(self.open_path, path))
-        self.recent_menu.addSeparator()
-        clear = self.recent_menu.addAction("Clear")
-        clear.triggered.connect(self.state.clear_recent)
-        clear.setEnabled(bool(self.state.recent()))
-
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if dropped_path(event.mimeData()) is not None:
             event.acceptProposedAction()
@@ -265,16 +257,9 @@ class MainWindow(QMainWindow):
 
     def copy_frame(self) -> None:
         """Put the frame with what is drawn over it on the clipboard, at its own size."""
-        image = self.session.image
-        if image is None:
+        if self.session.image is None:
             return
-        copy = FrameView(self.theme)
-        copy.resize(image.size())
-        copy.overlays_shown = self.view.overlays_shown
-        copy.show_frame(image, self.session.result, self.session.hidden_objects)
-        picture = QImage(image.size(), QImage.Format.Format_RGB32)
-        copy.render(picture, QPoint())
-        QGuiApplication.clipboard().setImage(picture)
+        QGuiApplication.clipboard().setImage(self.view.picture())
         self.session.note("Frame copied.")
 
     def _enable_actions(self) -> None:
@@ -310,9 +295,7 @@ class MainWindow(QMainWindow):
 
     def show_error(self, title: str, error: BaseException) -> None:
         """Show what happened and what to try."""
-        dialog = ErrorDialog(title, error, self)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
+        self._open_dialog(ErrorDialog(title, error, self))
 
     def _weights_ready(self) -> bool:
         if all(row.present for row in self.weights.rows()):
@@ -329,7 +312,6 @@ class MainWindow(QMainWindow):
         if clip is None:
             return
         dialog = GoToDialog(clip.frame_count, self)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
 
         def go() -> None:
             if isinstance(dialog.position, int):
@@ -338,7 +320,7 @@ class MainWindow(QMainWindow):
                 self.player.seek_time(dialog.position)
 
         dialog.accepted.connect(go)
-        dialog.open()
+        self._open_dialog(dialog)
 
     def set_muted(self, muted: bool) -> None:
         """Silence the sound, and keep that."""
@@ -384,23 +366,18 @@ class MainWindow(QMainWindow):
     def show_weights(self) -> WeightsDialog:
         """Show the weights files and their state."""
         dialog = WeightsDialog(self.pool, self.weights, self)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
+        self._open_dialog(dialog)
         return dialog
 
     def show_shortcuts(self) -> None:
         """List the keyboard shortcuts."""
-        from moca_gui.dialogs.shortcuts import ShortcutsDialog
-
-        dialog = ShortcutsDialog(self)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
+        self._open_dialog(ShortcutsDialog(self))
 
     def show_about(self) -> None:
         """Say what this program is."""
-        from moca_gui.dialogs.about import AboutDialog
+        self._open_dialog(AboutDialog(self))
 
-        dialog = AboutDialog(self)
+    def _open_dialog(self, dialog: QDialog) -> None:
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 

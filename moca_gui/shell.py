@@ -63,13 +63,6 @@ def make_docks(
     return docks
 
 
-def add_recent_menu(file_menu: QMenu, before: QAction) -> QMenu:
-    """The submenu of recent clips, above the action `before`."""
-    recent = QMenu("Open &recent", file_menu)
-    file_menu.insertMenu(before, recent)
-    return recent
-
-
 def make_tool_bar(window: QMainWindow, actions: dict[str, QAction], run_menu: QMenu) -> QToolButton:
     """The tool bar; returns its Run button, which carries the Run menu."""
     bar = QToolBar("Tools")

@@ -30,6 +30,7 @@ class Theme:
     wave_rms: str
     playhead: str
     window_shade: str
+    window_edge: str
     range_shade: str
     range_edge: str
     empty: str
@@ -52,7 +53,8 @@ DARK = Theme(
     wave="#4d8fc7",
     wave_rms="#8cc4f5",
     playhead="#ff6159",
-    window_shade="#30ffd666",
+    window_shade="#2cffd666",
+    window_edge="#b3ffd666",
     range_shade="#265fb0f2",
     range_edge="#5fb0f2",
     empty="#5b646f",
@@ -75,7 +77,8 @@ LIGHT = Theme(
     wave="#6fa6d6",
     wave_rms="#22699f",
     playhead="#d1242f",
-    window_shade="#48e0a800",
+    window_shade="#2ee0a800",
+    window_edge="#d0a87c00",
     range_shade="#261668ad",
     range_edge="#1668ad",
     empty="#99a3ae",

@@ -23,7 +23,7 @@ from moca_gui.views.overlay import (
 ZOOM_STEP = 1.25
 MAX_ZOOM = 32.0
 # From this magnification on, pixels are shown as squares, to be judged one by one.
-SQUARES_FROM = 4.0
+SQUARES_FROM = 8.0
 
 
 class FrameView(QWidget):
@@ -102,6 +102,18 @@ class FrameView(QWidget):
     def banner(self) -> str:
         """The message over the frame, or an empty string."""
         return self._banner if self.overlays_shown else ""
+
+    def picture(self) -> QImage:
+        """The frame with what is drawn over it, at the frame's own size; empty without one."""
+        if self._image is None:
+            return QImage()
+        picture = self._image.copy()
+        painter = QPainter(picture)
+        if self.overlays_shown:
+            whole = QRectF(picture.rect())
+            self._paint_overlays(painter, whole, whole, smooth=True)
+        painter.end()
+        return picture
 
     # -- geometry -----------------------------------------------------------------------------
 
@@ -228,9 +240,15 @@ class FrameView(QWidget):
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, smooth)
         painter.drawImage(rect, self._image)
         if self.overlays_shown:
-            self._paint_overlays(painter, rect, smooth)
+            visible = rect.intersected(QRectF(self.rect()))
+            self._paint_overlays(painter, rect, visible, smooth)
 
-    def _paint_overlays(self, painter: QPainter, rect: QRectF, smooth: bool) -> None:
+    def _paint_overlays(
+        self, painter: QPainter, rect: QRectF, visible: QRectF, smooth: bool
+    ) -> None:
+        """Paint over a frame that lies at `rect`, of which `visible` can be seen."""
+        assert self._image is not None
+        scale = rect.width() / self._image.width()
         if self._map is not None:
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, not self._map.discrete)
             painter.setOpacity(MAP_OPACITY)
@@ -238,14 +256,13 @@ class FrameView(QWidget):
             painter.setOpacity(1.0)
         painter.save()
         painter.translate(rect.topLeft())
-        painter.scale(self.scale, self.scale)
+        painter.scale(scale, scale)
         for item in self._objects:
             paint_object(painter, item, smooth)
         painter.restore()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
-        visible = rect.intersected(QRectF(self.rect()))
         for item in self._objects:
-            at = rect.topLeft() + item.anchor * self.scale + QPointF(0, 4)
+            at = rect.topLeft() + item.anchor * scale + QPointF(0, 4)
             paint_badge(painter, item, at, visible)
         if self._objects:
             paint_legend(painter, self._objects, visible.topLeft() + QPointF(12, 12))

@@ -129,25 +129,29 @@ class TimeRow(QWidget):
         x = round(self.x_of(clip.time_of(self.session.frame)))
         painter.fillRect(QRectF(x - 0.75, 0, 1.5, self.height()), QColor(self.theme.playhead))
 
-    def paint_range(self, painter: QPainter) -> None:
-        """Shade the in/out range."""
+    def paint_range(self, painter: QPainter, fill: bool = True) -> None:
+        """Shade the in/out range; without `fill`, mark its ends."""
         span = self.session.range_seconds()
         if span is None:
             return
         left, right = self.x_of(span[0]), self.x_of(span[1])
-        painter.fillRect(
-            QRectF(left, 0, right - left, self.height()), QColor(self.theme.range_shade)
-        )
+        if fill:
+            shade = QRectF(left, 0, right - left, self.height())
+            painter.fillRect(shade, QColor(self.theme.range_shade))
         for x in (left, right):
             painter.fillRect(QRectF(x - 0.75, 0, 1.5, self.height()), QColor(self.theme.range_edge))
 
-    def paint_audio_window(self, painter: QPainter) -> None:
-        """Shade the sound that belongs to the frame on screen."""
+    def paint_audio_window(self, painter: QPainter, fill: bool = True) -> None:
+        """Shade the sound that belongs to the frame on screen; without `fill`, mark its ends."""
         window = self.session.current_window_s()
         if window is not None:
             left, right = self.x_of(window[0]), self.x_of(window[1])
             box = QRectF(left, 0, right - left, self.height())
-            painter.fillRect(box, QColor(self.theme.window_shade))
+            if fill:
+                painter.fillRect(box, QColor(self.theme.window_shade))
+            for x in (left, right):
+                edge = QRectF(x - 0.5, 0, 1, self.height())
+                painter.fillRect(edge, QColor(self.theme.window_edge))
 
     # -- mouse --------------------------------------------------------------------------------
 

@@ -29,7 +29,8 @@ class OverviewRow(TimeRow):
         self._sound = sound
 
     def paint_ground(self, painter: QPainter) -> None:
-        paint_wave(painter, self._sound, self.view_s, self.plot, self.theme)
+        ratio = self.devicePixelRatioF()
+        paint_wave(painter, self._sound, self.view_s, self.plot, ratio, self.theme)
         if not self.axis.zoomed:
             return
         left, right = self.x_of(self.axis.start_s), self.x_of(self.axis.stop_s)
@@ -104,10 +105,13 @@ def paint_wave(
     sound: SoundPicture,
     view_s: tuple[float, float],
     plot: QRectF,
+    ratio: float,
     theme: Theme,
 ) -> None:
-    """Paint minimum and maximum of the sound for each device pixel column of `plot`."""
-    ratio = painter.device().devicePixelRatioF()
+    """Paint minimum and maximum of the sound for each device pixel column of `plot`.
+
+    `ratio` is the number of device pixels a widget pixel.
+    """
     columns = max(int(plot.width() * ratio), 1)
     low, high = sound.envelope(view_s[0], view_s[1], columns)  # (columns,) each, -1 to 1
     if not len(low):
@@ -149,7 +153,8 @@ class WaveformRow(TimeRow):
             painter.fillRect(self.plot, QColor(self.theme.base))
             painter.drawText(self.plot, Qt.AlignmentFlag.AlignCenter, self._sound.message)
             return
-        paint_wave(painter, self._sound, self.view_s, self.plot, self.theme)
+        ratio = self.devicePixelRatioF()
+        paint_wave(painter, self._sound, self.view_s, self.plot, ratio, self.theme)
 
     def paint_marks(self, painter: QPainter) -> None:
         self.paint_audio_window(painter)
@@ -182,8 +187,9 @@ class SpectrogramRow(TimeRow):
             painter.drawImage(QRectF(left, 0, right - left, self.height()), image, source)
 
     def paint_marks(self, painter: QPainter) -> None:
-        self.paint_audio_window(painter)
-        self.paint_range(painter)
+        # A tint would change what the colours say.
+        self.paint_audio_window(painter, fill=False)
+        self.paint_range(painter, fill=False)
 
     def _paint_title(self, painter: QPainter) -> None:
         super()._paint_title(painter)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
-from gui_fakes import COUNT
+from gui_fakes import COUNT, HEIGHT, WIDTH
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
 
 from moca_core.errors import WeightsError
 from moca_gui.dialogs.errors import ErrorDialog
@@ -195,3 +196,18 @@ def test_results_of_the_clip_before_are_not_shown_on_the_next(window, open_clip,
     open_clip(window, "two.mp4")
     qtbot.waitUntil(run_ended(window), timeout=4000)
     assert len(window.session.results) == 0
+
+
+def test_copy_puts_the_frame_with_its_masks_on_the_clipboard(window, open_clip, qtbot, segmenter):
+    open_clip(window)
+    window.runner.run_clip()
+    qtbot.waitUntil(run_ended(window), timeout=5000)
+    qtbot.keyClick(window, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    copied = QGuiApplication.clipboard().image()
+    assert (copied.width(), copied.height()) == (WIDTH, HEIGHT)
+    mask = segmenter.result(0).objects[0].mask
+    row, column = (int(values.mean()) for values in mask.nonzero())
+    plain = window.session.image.pixelColor(column, row)
+    tinted = copied.pixelColor(column, row)
+    assert tinted.red() > plain.red() + 50
+    assert copied.pixelColor(WIDTH - 2, HEIGHT - 2) == window.session.image.pixelColor(0, 0)
