@@ -13,6 +13,8 @@ Samples = NDArray[np.float32]
 _FIRST_BLOCK = 64
 _LEVEL_FACTOR = 4
 _MOST_BLOCKS = 2**20
+# At its borders a column takes in up to a block more: a small part of it.
+_BLOCKS_A_COLUMN = 4
 
 _FFT = 1024
 _LOWEST_HZ = 50.0
@@ -75,17 +77,21 @@ class WaveformPyramid:
         """(columns, 2) float32 lowest and highest sample of each column; zeros outside the sound.
 
         Column i covers from `start_s + i * w` to `start_s + (i + 1) * w`, w the columns' width;
-        at its borders it may take in samples of up to one block of the pyramid more.
+        at its borders it may take in a quarter of its width more, or one block of 64 samples.
         """
         if columns <= 0 or stop_s <= start_s:
             return np.zeros((max(columns, 0), 2), np.float32)
-        edges = np.linspace(start_s, stop_s, columns + 1) * self.rate_hz
+        # Rounded, so that a border on a sample doesn't slip to its neighbour.
+        edges = np.round(np.linspace(start_s, stop_s, columns + 1) * self.rate_hz, 6)
         with self._lock:
             width = (edges[-1] - edges[0]) / columns
             if self._source is not None and width < self._block:
                 return _extremes(self._read(edges), edges - np.floor(edges[0]), 1)
-            level, block = self._level_for(width)
-            return _extremes(level, edges, block)
+            level, block = self._level_for(width / _BLOCKS_A_COLUMN)
+            found = _extremes(level, edges, block)
+            # The last block of a level reaches past the last sample.
+            found[edges[:-1] >= self._used * self._block + len(self._rest)] = 0
+            return found
 
     def envelope(self, start_s: float, stop_s: float, columns: int) -> tuple[Samples, Samples]:
         """The two columns of `range` apart: (columns,) lowest and (columns,) highest samples."""
