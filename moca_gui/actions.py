@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu, QMenuBar, QWidget
 
 MENUS = ("File", "Edit", "View", "Playback", "Run", "Help")
@@ -26,6 +26,7 @@ class ActionRow:
     arguments : handed to the slot.
     checkable : the slot gets the checked state as its last argument.
     needs : `clip`, `range`, `result` or `job`: greyed out without it.
+    group : one action of a group is checked; the slot doesn't get the state.
     separator : a line above it in the menu.
     icon : name in `icons.py`.
     """
@@ -37,6 +38,7 @@ class ActionRow:
     keys: tuple[str, ...] = ()
     arguments: tuple[Any, ...] = ()
     checkable: bool = False
+    group: str = ""
     needs: str = ""
     separator: bool = False
     icon: str = ""
@@ -55,10 +57,14 @@ ACTIONS = (
       separator=True),
     R("overlays", "&Hide overlays", "View", "set_overlays_hidden", ("H",), checkable=True,
       icon="eye"),
-    R("overlay_masks", "&Masks", "View", "inspector.choose", ("1",), ("masks",), separator=True),
-    R("overlay_evidence", "&Evidence map", "View", "inspector.choose", ("2",), ("evidence",)),
-    R("overlay_saliency", "&Saliency map", "View", "inspector.choose", ("3",), ("saliency",)),
-    R("overlay_clusters", "C&lusters", "View", "inspector.choose", ("4",), ("clusters",)),
+    R("overlay_masks", "&Masks", "View", "inspector.choose", ("1",), ("masks",),
+      group="overlay", separator=True),
+    R("overlay_evidence", "&Evidence map", "View", "inspector.choose", ("2",), ("evidence",),
+      group="overlay"),
+    R("overlay_saliency", "&Saliency map", "View", "inspector.choose", ("3",), ("saliency",),
+      group="overlay"),
+    R("overlay_clusters", "C&lusters", "View", "inspector.choose", ("4",), ("clusters",),
+      group="overlay"),
     R("zoom_in", "Zoom &in", "View", "view.zoom_by", ("+", "="), (1,), separator=True),
     R("zoom_out", "Zoom &out", "View", "view.zoom_by", ("-",), (-1,)),
     R("fit", "&Fit frame", "View", "view.fit", ("0",), icon="fit"),
@@ -69,9 +75,9 @@ ACTIONS = (
     R("time_whole", "Whole clip", "View", "timeline.zoom_whole", ("Ctrl+0",), needs="clip"),
     R("time_range", "Zoom to range", "View", "timeline.zoom_range", (), needs="range"),
     R("theme_system", "Theme: as the system", "View", "choose_theme", (), ("system",),
-      separator=True),
-    R("theme_dark", "Theme: dark", "View", "choose_theme", (), ("dark",)),
-    R("theme_light", "Theme: light", "View", "choose_theme", (), ("light",)),
+      group="theme", separator=True),
+    R("theme_dark", "Theme: dark", "View", "choose_theme", (), ("dark",), group="theme"),
+    R("theme_light", "Theme: light", "View", "choose_theme", (), ("light",), group="theme"),
     R("fullscreen", "F&ull screen", "View", "toggle_fullscreen", ("F11",), separator=True),
     R("reset_layout", "&Reset layout", "View", "reset_layout"),
     R("play", "&Play", "Playback", "player.toggle", ("Space",), needs="clip", icon="play"),
@@ -133,11 +139,14 @@ def make_actions(window: QWidget) -> dict[str, QAction]:
 
     The slots are looked up when the action fires, so the parts may be made later.
     """
-    made = {}
+    made: dict[str, QAction] = {}
+    groups: dict[str, QActionGroup] = {}
     for row in ACTIONS:
         action = QAction(row.text, window)
         action.setShortcuts([QKeySequence(key) for key in row.keys])
-        action.setCheckable(row.checkable)
+        action.setCheckable(row.checkable or bool(row.group))
+        if row.group:
+            groups.setdefault(row.group, QActionGroup(window)).addAction(action)
         tip = row.text.replace("&", "").rstrip("…")
         action.setToolTip(
             f"{tip} ({', '.join(key_text(k) for k in row.keys)})" if row.keys else tip

@@ -144,7 +144,7 @@ class MainWindow(QMainWindow):
         session.noted.connect(self.log.write)
         for signal in (session.clip_changed, session.range_changed, self.runner.changed):
             signal.connect(self._enable_actions)
-        self.inspector.overlay_changed.connect(lambda _name: self._refresh_view())
+        self.inspector.overlay_changed.connect(self._on_overlay)
         self.view.hovered.connect(
             lambda pixel: self.inspector.show_cursor(pixel, self.view.map_value())
         )
@@ -162,6 +162,8 @@ class MainWindow(QMainWindow):
 
     def _set_checks(self) -> None:
         self.actions_by_name["keep_maps"].setChecked(self.settings.get("keep_maps"))
+        self.actions_by_name[f"overlay_{self.inspector.current}"].setChecked(True)
+        self.actions_by_name[f"theme_{self.settings.get('theme')}"].setChecked(True)
         self.actions_by_name["mute"].setChecked(self.player.muted)
         self.transport.volume.setValue(round(self.player.volume * 100))
 
@@ -250,6 +252,10 @@ class MainWindow(QMainWindow):
             drawn,
             masks=not chosen.map_name,
         )
+
+    def _on_overlay(self, name: str) -> None:
+        self.actions_by_name[f"overlay_{name}"].setChecked(True)
+        self._refresh_view()
 
     def set_overlays_hidden(self, hidden: bool) -> None:
         """Hide or show everything over the frame."""

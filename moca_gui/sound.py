@@ -25,6 +25,7 @@ OVERVIEW_COLUMNS = 2048
 DETAIL_COLUMNS = 1600
 RANGE_DB = 75.0  # from the loudest place down to black
 _REDRAW_EVERY_S = 0.25
+MOST_DOUBLINGS = 5  # of the waveform of a quiet clip: 30 dB
 _SETTLE_MS = 120  # a zoom comes in many steps; only its end is worth a spectrogram
 
 
@@ -134,6 +135,7 @@ class SoundPicture(QObject):
         self._spectra: Spectra | None = None
         self._overview: Spectrum | None = None
         self._detail: Spectrum | None = None
+        self._duration_s = 0.0
         self._wanted: tuple[float, float] | None = None
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -144,6 +146,7 @@ class SoundPicture(QObject):
         """Forget the old clip's sound and begin to read that of `clip`."""
         self.release()
         self.message = ""
+        self._duration_s = clip.duration_s if clip is not None else 0.0
         if clip is not None and not clip.has_audio:
             self.message = "no audio track"
         elif clip is not None:
@@ -193,6 +196,15 @@ class SoundPicture(QObject):
             nothing = np.empty(0, np.float32)
             return nothing, nothing
         return self._pyramid.envelope(start_s, stop_s, columns)
+
+    @property
+    def gain(self) -> float:
+        """What the waveform is multiplied by to be seen: 1, 2, 4 and so on."""
+        if self._pyramid is None or not self._duration_s:
+            return 1.0
+        low, high = self._pyramid.envelope(0.0, self._duration_s, 1)
+        peak = max(float(high[0]), -float(low[0]), 1e-9)
+        return 2.0 ** min(max(int(np.floor(np.log2(0.95 / peak))), 0), MOST_DOUBLINGS)
 
     def spectrum(self, start_s: float, stop_s: float) -> list[Spectrum]:
         """What is known between two times, to be painted in this order.

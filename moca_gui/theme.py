@@ -95,11 +95,12 @@ QMenuBar {{ background: {window}; padding: 2px 4px; }}
 QMenuBar::item {{ padding: 4px 9px; border-radius: 4px; background: transparent; }}
 QMenuBar::item:selected {{ background: {hover}; }}
 QMenu {{ background: {panel}; border: 1px solid {border}; padding: 5px 0; }}
-QMenu::item {{ padding: 5px 30px 5px 26px; }}
+QMenu::item {{ padding: 5px 26px 5px 14px; }}
 QMenu::item:selected {{ background: {accent}; color: {on_accent}; }}
 QMenu::item:disabled {{ color: {empty}; background: transparent; }}
 QMenu::separator {{ height: 1px; background: {border}; margin: 5px 0; }}
-QMenu::indicator {{ left: 7px; width: 13px; height: 13px; }}
+QMenu::indicator {{ left: 8px; width: 13px; height: 13px; }}
+QMenu::icon {{ padding-left: 8px; }}
 QToolBar {{ background: {window}; border: none; border-bottom: 1px solid {border};
     spacing: 5px; padding: 5px 8px; }}
 QToolBar::separator {{ width: 1px; background: {border}; margin: 3px 5px; }}

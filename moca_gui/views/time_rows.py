@@ -14,7 +14,7 @@ from moca_gui.colormaps import table
 from moca_gui.results import EMPTY, MASKS, NOT_RUN
 from moca_gui.sound import RATE_HZ, SoundPicture
 from moca_gui.theme import Theme
-from moca_gui.timecode import format_time
+from moca_gui.timecode import TIMES, format_time
 from moca_gui.views.time_row import GUTTER_PX, MARGIN_PX, TimeRow, small_font
 
 
@@ -116,6 +116,7 @@ def paint_wave(
     low, high = sound.envelope(view_s[0], view_s[1], columns)  # (columns,) each, -1 to 1
     if not len(low):
         return
+    low, high = low * sound.gain, high * sound.gain
     rows = max(int(plot.height() * ratio), 1)
     level = np.linspace(1.04, -1.04, rows, dtype=np.float32)[:, None]  # (rows, 1)
     thin = 1.04 / rows
@@ -123,13 +124,10 @@ def paint_wave(
     core = (level <= 0.5 * high[None]) & (level >= 0.5 * low[None])
     outer, inner = (np.uint32(QColor(c).rgba()) for c in (theme.wave, theme.wave_rms))
     pixels = np.where(core, inner, np.where(inside, outer, np.uint32(0)))
-    pixels[:, np.isnan(high)] = 0
+    # The image borrows this memory, so the array has to outlive it.
+    pixels = np.ascontiguousarray(pixels)
     image = QImage(
-        np.ascontiguousarray(pixels).data,
-        columns,
-        rows,
-        4 * columns,
-        QImage.Format.Format_ARGB32_Premultiplied,
+        pixels.data, columns, rows, 4 * columns, QImage.Format.Format_ARGB32_Premultiplied
     )
     painter.drawImage(plot, image)
 
@@ -155,6 +153,13 @@ class WaveformRow(TimeRow):
             return
         ratio = self.devicePixelRatioF()
         paint_wave(painter, self._sound, self.view_s, self.plot, ratio, self.theme)
+
+    def _paint_title(self, painter: QPainter) -> None:
+        super()._paint_title(painter)
+        if self._sound.gain > 1:
+            box = QRectF(MARGIN_PX, 2, GUTTER_PX - MARGIN_PX - 6, self.height() - 4)
+            place = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop
+            painter.drawText(box, place, f"{TIMES}{self._sound.gain:g}")
 
     def paint_marks(self, painter: QPainter) -> None:
         self.paint_audio_window(painter)
@@ -193,7 +198,6 @@ class SpectrogramRow(TimeRow):
 
     def _paint_title(self, painter: QPainter) -> None:
         super()._paint_title(painter)
-        painter.setPen(QColor(self.theme.empty))
         box = QRectF(MARGIN_PX, 2, GUTTER_PX - MARGIN_PX - 6, self.height() - 4)
         right = Qt.AlignmentFlag.AlignRight
         painter.drawText(box, right | Qt.AlignmentFlag.AlignTop, f"{RATE_HZ // 2000} kHz")

@@ -79,3 +79,18 @@ def test_every_control_has_an_accessible_name(window):
         *window.timeline.rows,
     ]
     assert [c for c in controls if not c.accessibleName()] == []
+
+
+def test_one_action_of_a_group_is_checked(window, qtbot):
+    def checked(group):
+        rows = [row.name for row in ACTIONS if row.group == group]
+        return [name for name in rows if window.actions_by_name[name].isChecked()]
+
+    assert checked("theme") == ["theme_system"]
+    assert checked("overlay") == ["overlay_masks"]
+    qtbot.keyClick(window, Qt.Key.Key_3)
+    assert checked("overlay") == ["overlay_saliency"]
+    window.inspector.list.setCurrentRow(1)
+    assert checked("overlay") == ["overlay_evidence"]
+    window.actions_by_name["theme_light"].trigger()
+    assert checked("theme") == ["theme_light"]

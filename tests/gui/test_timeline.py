@@ -7,6 +7,7 @@ import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor
 
+from moca_gui.sound import SoundPart
 from moca_gui.views.time_rows import runs, ticks
 
 
@@ -103,3 +104,16 @@ def test_runs_and_ticks():
         "00:10",
     ]
     assert next(ticks((0.1, 0.3), 10))[1] == "00:00.100"
+
+
+@pytest.mark.parametrize(("peak", "gain"), [(0.9, 1), (0.3, 2), (0.01, 32), (0.0, 32)])
+def test_a_quiet_clip_is_shown_larger(window, open_clip, qtbot, peak, gain):
+    class Pyramid:
+        def envelope(self, start_s, stop_s, columns):
+            high = np.full(columns, peak, np.float32)
+            return -high / 2, high
+
+    window.sound._read = lambda clip: iter([SoundPart(pyramid=Pyramid())])
+    open_clip(window)
+    qtbot.waitUntil(lambda: window.sound.message == "", timeout=2000)
+    assert window.sound.gain == gain
