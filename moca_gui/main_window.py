@@ -340,6 +340,7 @@ class MainWindow(QMainWindow):
     def choose_theme(self, choice: str) -> None:
         """Dark, light, or as the system."""
         self.settings.set("theme", choice)
+        self.actions_by_name[f"theme_{choice}"].setChecked(True)
         self.apply_theme(themes.resolve(choice))
 
     def _on_system_scheme(self) -> None:

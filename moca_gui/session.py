@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QImage
 
+from moca_core.media.audio import frame_window
 from moca_gui.results import PackedResult, ResultStore
 
 if TYPE_CHECKING:
@@ -24,18 +25,22 @@ class Clip:
 
     @property
     def frame_count(self) -> int:
+        """Frames that can be decoded."""
         return int(self.reader.info.frame_count)
 
     @property
     def fps(self) -> float:
+        """Frames a second on average."""
         return float(self.reader.info.fps)
 
     @property
     def duration_s(self) -> float:
+        """End of the later of picture and sound."""
         return float(self.reader.info.duration_s)
 
     @property
     def has_audio(self) -> bool:
+        """Whether there is a sound track."""
         return bool(self.reader.info.has_audio)
 
     def time_of(self, frame: int) -> float:
@@ -153,10 +158,8 @@ class Session(QObject):
         if result is not None and result.window_s[1] > result.window_s[0]:
             return result.window_s
         duration = self.clip.duration_s
-        width = self.audio_window_s
-        start = min(self.clip.time_of(self.frame) - width / 2, duration - width)
-        start = max(start, 0.0)
-        return start, min(start + width, duration)
+        start, stop = frame_window(self.clip.time_of(self.frame), self.audio_window_s, duration)
+        return start, min(stop, duration)
 
     def note(self, message: str) -> None:
         """Say something in the status bar and the log."""

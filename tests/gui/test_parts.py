@@ -10,6 +10,7 @@ from gui_fakes import FakeSegmenter, disc
 
 from moca_core.types import FrameResult, SoundingObject
 from moca_gui import colormaps, theme
+from moca_gui.frames import FrameLoader, to_image
 from moca_gui.jobs import QUEUE_LENGTH, JobPool, JobState
 from moca_gui.results import EMPTY, MASKS, NOT_RUN, ResultStore, pack
 from moca_gui.settings import RECENT_LIMIT, SETTINGS, Settings, WindowState
@@ -266,3 +267,45 @@ def test_times():
     assert format_time(3723.0005) == "1:02:03.000"
     assert format_time(59.9996) == "01:00.000"
     assert format_time(-1) == "00:00.000"
+
+
+# -- frames -----------------------------------------------------------------------------------
+
+
+def test_the_latest_request_wins_and_stop_ends_the_wait():
+    asked = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def frame(self, index):
+            asked.append(index)
+            begun.set()
+            go_on.wait(5)
+            return np.full((4, 6, 3), index, np.uint8)
+
+    loader = FrameLoader(Slow())
+    seen = []
+    thread = threading.Thread(target=lambda: seen.extend(loader.events()))
+    thread.start()
+    loader.request(1)
+    assert begun.wait(5)
+    for index in (2, 3, 4):
+        loader.request(index)
+    go_on.set()
+    while len(asked) < 2:
+        threading.Event().wait(0.01)
+    threading.Event().wait(0.05)
+    loader.stop()
+    thread.join(5)
+    assert asked == [1, 4]
+    assert [event.index for event in seen] == [1, 4]
+    assert seen[1].image.pixelColor(5, 3).getRgb()[:3] == (4, 4, 4)
+
+
+def test_odd_widths_keep_their_rows_apart():
+    frame = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    image = to_image(frame)
+    for row in range(5):
+        for column in range(7):
+            colour = image.pixelColor(column, row).getRgb()[:3]
+            assert colour == tuple(frame[row, column].tolist())
