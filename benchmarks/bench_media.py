@@ -66,7 +66,7 @@ def measure(path: Path, seeks: int) -> dict[str, float]:
     with reader:
         count = reader.info.frame_count
         row["frames"] = count
-        order = [random.Random(0).randrange(count) for _ in range(seeks)]
+        order = random.Random(0).choices(range(count), k=seeks)
     for ahead in (False, True):
         name = "seek_ahead" if ahead else "seek"
         # The smallest cache, so that each seek decodes.

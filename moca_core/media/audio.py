@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -82,7 +83,8 @@ class AudioReader:
     """The sound as mono samples at one rate, kept in a temporary file: memory stays bounded.
 
     Sample 0 is at time 0 of the clip's clock; sound that starts late is preceded by zeros, and
-    gaps are zeros. Channels are averaged before anything else (METHOD.md section 2).
+    gaps are zeros. Channels are averaged before anything else (METHOD.md section 2). One thread may
+    decode while others read.
 
     Parameters
     ----------
@@ -101,6 +103,7 @@ class AudioReader:
         self._source = _Source(self.path)
         self._file = tempfile.TemporaryFile(prefix="moca-sound-")  # noqa: SIM115
         self._count = 0
+        self._lock = threading.Lock()  # the file has one position for reading and writing
 
     @property
     def info(self) -> AudioInfo:
@@ -134,9 +137,10 @@ class AudioReader:
         if not len(samples):
             return
         try:
-            self._file.seek(self._count * _SAMPLE_BYTES)
-            self._file.write(samples.astype("<f4").tobytes())
-            self._file.flush()
+            with self._lock:
+                self._file.seek(self._count * _SAMPLE_BYTES)
+                self._file.write(samples.astype("<f4").tobytes())
+                self._file.flush()
         except OSError as error:
             raise StorageError(
                 f"{tempfile.gettempdir()}: no room for the sound of {self.path.name}"
@@ -151,8 +155,9 @@ class AudioReader:
         out = np.zeros(max(stop - start, 0), np.float32)
         first, last = max(start, 0), min(stop, self._count)
         if first < last:
-            self._file.seek(first * _SAMPLE_BYTES)
-            data = self._file.read((last - first) * _SAMPLE_BYTES)
+            with self._lock:
+                self._file.seek(first * _SAMPLE_BYTES)
+                data = self._file.read((last - first) * _SAMPLE_BYTES)
             out[first - start : last - start] = np.frombuffer(data, dtype="<f4")
         return out
 

@@ -15,6 +15,9 @@ from moca_core.media.probe import open_container, safe_demux, video_stream
 
 # More threads hold back as many frames as there are threads, which a seek has to wait for.
 _MAX_THREADS = 4
+# On the way to a frame, this many before it are decoded in full, for who steps back from it.
+_KEEP_BEFORE = 8
+_RETRIES = 2
 # Going on is cheaper than a seek that saves no more frames than this.
 _WORTH_A_SEEK = 4
 
@@ -29,12 +32,15 @@ class Decoder:
         self._stream: VideoStream
         self._walk: Iterator[tuple[int, av.VideoFrame]] = iter(())
         self._next_rank: int | None = None
+        self._goal = 0
 
     def walk_to(self, rank: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Yield (number, frame) from the best place to start up to frame `rank`, in order.
 
         The last one yielded is `rank`, unless it can't be decoded: then the walk ends early.
+        Frames further back to which no other refers are passed over.
         """
+        self._goal = rank
         if self._goes_on_to(rank):
             for found, frame in self._walk:
                 self._next_rank = found + 1
@@ -43,8 +49,7 @@ class Decoder:
                     return
                 if found > rank:
                     break
-        start: int | None = int(self._index.starts[rank])
-        while start is not None:
+        for start in self._starts_for(rank):
             self._start_at(start)
             for found, frame in self._walk:
                 self._next_rank = found + 1
@@ -53,8 +58,6 @@ class Decoder:
                     return
                 if found > rank:
                     break
-            # The stream recovers later than its key frame says: start one key frame earlier.
-            start = self._earlier_start(start)
 
     def close(self) -> None:
         """Give the file back."""
@@ -74,18 +77,21 @@ class Decoder:
         saved = start - first
         return saved <= _WORTH_A_SEEK
 
-    def _earlier_start(self, start: int) -> int | None:
-        earlier = [number for number in self._index.seek_stamps if number < start]
-        if earlier:
-            return max(earlier)
-        return 0 if start > 0 else None
+    def _starts_for(self, rank: int) -> list[int]:
+        """Packets to start at for frame `rank`, the best first.
+
+        The others are for streams that recover later than their key frame says.
+        """
+        best = int(self._index.starts[rank])
+        earlier = sorted((n for n in self._index.seek_stamps if n < best), reverse=True)
+        return [best, *earlier[:_RETRIES]]
 
     def _start_at(self, number: int) -> None:
         """Stand so that the next packets are those from packet `number` on."""
         candidates = [n for n in sorted(self._index.seek_stamps, reverse=True) if n <= number]
         self._next_rank = None
-        if self._index.tag_kind != "count" and number > 0:
-            for candidate in candidates[:3]:
+        if self._index.tag_kind != "count":
+            for candidate in candidates[: _RETRIES + 1]:
                 packets = self._seek(self._index.seek_stamps[candidate], number)
                 if packets is not None:
                     self._walk = self._frames(packets, number)
@@ -146,14 +152,13 @@ class Decoder:
         Leading frames are shown before the key frame but refer to what lies before it.
         """
         ranks = self._index.rank_of_tag
-        least = min(
-            (rank for rank in [ranks.get(self._tag_at(start))] if rank is not None), default=0
-        )
+        least = ranks.get(self._index.tag_of_start.get(start, -1), 0)
         for number, packet in packets:
             if number < start:
                 continue
+            self._choose_skip(ranks.get(packet.pts) if packet.pts is not None else None)
             try:
-                frames = packet.decode()
+                frames = self._stream.decode(packet)
             except av.FFmpegError:
                 continue  # damaged; the index knows which frames come out all the same
             for frame in frames:
@@ -161,5 +166,13 @@ class Decoder:
                 if rank is not None and rank >= least:
                     yield rank, frame
 
-    def _tag_at(self, number: int) -> int:
-        return self._index.tag_of_start.get(number, -1)
+    def _choose_skip(self, rank: int | None) -> None:
+        """Decode the next packet, of frame `rank`, only if other frames refer to it or it is near.
+
+        For H.264 alone: it says in each packet whether others refer to it, and decoders heed it.
+        Not in damaged files, where a decoder fills holes from whatever it decoded last.
+        """
+        context = self._stream.codec_context
+        if context.name == "h264" and self._index.rising and not self._index.notes:
+            far = rank is not None and rank < self._goal - _KEEP_BEFORE
+            context.skip_frame = "NONREF" if far else "DEFAULT"

@@ -49,6 +49,7 @@ class FrameIndex:
     tags : (n,) int64, tag of each frame.
     times_s : (n,) float64, time of each frame in seconds as the file states it, not falling.
     starts : (n,) int64, number of the packet (in file order) at which to start decoding for it.
+    rising : True where the tags rise, that is, where packet and frame surely pair up.
     tag_kind : `pts`, `dts`, `pos` or `count`.
     seek_stamps : time stamp to seek to by packet number, for the packets in `starts`.
     tag_of_start : tag of the packets in `starts`, by number.
@@ -61,6 +62,7 @@ class FrameIndex:
     tags: NDArray[np.int64]
     times_s: NDArray[np.float64]
     starts: NDArray[np.int64]
+    rising: bool
     tag_kind: str
     seek_stamps: dict[int, int]
     tag_of_start: dict[int, int]
@@ -128,6 +130,7 @@ def build_index(path: Path) -> FrameIndex:
         tags=np.array(tags, dtype=np.int64),
         times_s=times,
         starts=starts,
+        rising=kind == "pts" and rising,
         tag_kind=kind,
         seek_stamps=_seek_stamps(packets, starts),
         tag_of_start={int(n): packets[int(n)].tag for n in np.unique(starts)},

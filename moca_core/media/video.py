@@ -217,6 +217,7 @@ class FramePrefetcher:
     def __init__(self, reader: VideoReader, frames_ahead: int = 48) -> None:
         self._reader = reader
         self._limit = frames_ahead
+        self._turn = threading.Lock()  # one caller waits at a time
         self._changed = threading.Condition()
         self._head: int | None = None
         self._wanted: int | None = None
@@ -245,6 +246,10 @@ class FramePrefetcher:
         if held is not None:
             self.start(index)
             return held
+        with self._turn:
+            return self._wait(index)
+
+    def _wait(self, index: int) -> av.VideoFrame:
         with self._changed:
             self._wanted, self._found = index, None
         self.start(index)

@@ -335,6 +335,31 @@ def test_the_prefetcher_fills_the_cache_ahead_of_the_play_head(
         prefetcher.stop()
 
 
+def test_two_threads_may_share_a_reader(clip: Callable[[str], Path]) -> None:
+    found: dict[int, list[int]] = {}
+    for ahead in (False, True):
+        with VideoReader(clip("h264.mp4"), decode_ahead=ahead, cache_bytes=1) as reader:
+
+            def read(seed: int, reader: VideoReader = reader) -> None:
+                order = random.Random(seed).choices(range(60), k=30)
+                found[seed] = [a - b for a, b in zip(numbers(reader, order), order, strict=True)]
+
+            threads = [threading.Thread(target=read, args=(seed,)) for seed in (1, 2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
+            assert found == {1: [0] * 30, 2: [0] * 30}
+            found.clear()
+
+
+def test_full_range_colour_is_kept(tmp_path: Path) -> None:
+    spec = ClipSpec(codec="mjpeg", pix_fmt="yuvj420p", frames=2, options={"qscale": "1"})
+    with VideoReader(make_clip(tmp_path / "full.avi", spec)) as reader:
+        picture = reader.frame(0)  # number 0: all fields dark, drawn with 25
+        assert abs(float(picture.mean()) - 25) < 3
+
+
 def test_the_hash_follows_the_content(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mp4", ClipSpec(frames=4))
     other = tmp_path / "b.mp4"
