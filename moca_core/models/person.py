@@ -232,10 +232,10 @@ def _detect(
     index = np.flatnonzero(score > _LEAST_SCORE)
     values, centre = values[index] / spec.side, anchors[index]
     middle, half = values[:, :2] + centre, values[:, 2:4] / 2
-    keys = values[:, 4:].reshape(len(index), -1, 2) + centre[:, None]
+    keys = values[:, 4:].reshape(len(index), (values.shape[1] - 4) // 2, 2) + centre[:, None]
     places = np.concatenate([(middle - half)[:, None], (middle + half)[:, None], keys], axis=1)
     places = (places * spec.side - margin) / scale + offset
-    rows = np.concatenate([score[index, None], places.reshape(len(index), -1)], axis=1)
+    rows = np.concatenate([score[index, None], places.reshape(len(index), values.shape[1])], axis=1)
     return _merged(rows.astype(np.float32))
 
 
@@ -262,4 +262,5 @@ def _box_iou(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[n
 
 
 def _detections(rows: NDArray[np.float32]) -> Detections:
-    return Detections(rows[:, 0], rows[:, 1:5], rows[:, 5:].reshape(len(rows), -1, 2))
+    points = rows[:, 5:].reshape(len(rows), (rows.shape[1] - 5) // 2, 2)
+    return Detections(rows[:, 0], rows[:, 1:5], points)

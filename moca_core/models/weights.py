@@ -58,7 +58,7 @@ def locate(name: str) -> Path:
     if found is not State.READY:
         raise WeightsError(
             f"{name} ({row.role}) is {found}",
-            f"Run `moca weights get {row.bundle}`, or `moca weights import FILE` without a network.",
+            f"Run `moca weights get {row.bundle}`; without a network, `moca weights import FILE`.",
         )
     return path_of(row)
 

@@ -1,0 +1,179 @@
+"""Results on disk, keyed by the clip's content, the frame and the configuration.
+
+A second run is instant and an interrupted one continues. One file a frame, written atomically; a
+damaged file counts as absent.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moca_core import paths
+from moca_core.config import SegmentConfig, fingerprint
+from moca_core.errors import StorageError
+from moca_core.fileio import write_bytes
+from moca_core.media.probe import clip_hash
+from moca_core.pipeline import rle
+from moca_core.types import FrameResult, SoundingObject
+
+_log = logging.getLogger(__name__)
+
+METHOD_VERSION = 1
+"""Raised whenever the pipeline gives other results for the same configuration."""
+_LIMIT_BYTES = 4 * 2**30
+
+
+class ResultStore:
+    """All stored results of this user.
+
+    Parameters
+    ----------
+    root : the folder; by default the cache's.
+    limit_bytes : above it the clips not used for longest are dropped when one is opened.
+    """
+
+    def __init__(self, root: Path | None = None, limit_bytes: int = _LIMIT_BYTES) -> None:
+        self.root = root or paths.results_dir()
+        self.limit_bytes = limit_bytes
+
+    def open(self, clip: Path, config: SegmentConfig) -> ClipStore:
+        """The results of one clip under one configuration."""
+        folder = self.root / clip_hash(clip) / f"{fingerprint(config)}-{METHOD_VERSION}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.parent.touch()
+            self._prune(folder.parent)
+        except OSError as error:
+            raise StorageError(
+                f"{folder}: results can't be kept ({error.strerror or error})",
+                "Free some space, or set MOCA_CACHE_DIR to a folder that can be written.",
+            ) from error
+        return ClipStore(folder)
+
+    def _prune(self, keep: Path) -> None:
+        clips = sorted(self.root.iterdir(), key=lambda folder: folder.stat().st_mtime)
+        used = {
+            clip: sum(f.stat().st_size for f in clip.rglob("*") if f.is_file()) for clip in clips
+        }
+        total = sum(used.values())
+        for clip in clips:
+            if total <= self.limit_bytes:
+                return
+            if clip != keep:
+                shutil.rmtree(clip, ignore_errors=True)
+                total -= used[clip]
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, StorageError, zipfile.BadZipFile)
+
+
+class ClipStore:
+    """Results of one clip under one configuration, a file a frame."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def frames(self) -> list[int]:
+        """Numbers of the stored frames, ascending."""
+        return sorted(int(path.stem.removeprefix("frame_")) for path in self.folder.glob("*.json"))
+
+    def load(self, frame: int, maps: bool = False) -> FrameResult | None:
+        """The stored result, or None if there is none (with `maps` if they are asked for)."""
+        path = self._path(frame)
+        try:
+            row = json.loads(path.read_text())
+            kept = _read_maps(path.with_suffix(".npz")) if maps else {}
+            return _from_row(row, kept)
+        except FileNotFoundError:
+            return None
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            StorageError,
+            zipfile.BadZipFile,
+        ) as error:
+            _log.warning("%s is damaged and will be computed again (%s)", path, error)
+            return None
+
+    def save(self, result: FrameResult) -> None:
+        """Store a result; raises `StorageError` where the disk is full or can't be written."""
+        path = self._path(result.frame)
+        if result.maps:
+            buffer = io.BytesIO()
+            maps: dict[str, Any] = {
+                name: values.astype(np.float16) if values.dtype.kind == "f" else values
+                for name, values in result.maps.items()
+            }
+            np.savez_compressed(buffer, **maps)
+            write_bytes(path.with_suffix(".npz"), buffer.getvalue())
+        write_bytes(path, json.dumps(_to_row(result)).encode())
+
+    def _path(self, frame: int) -> Path:
+        return self.folder / f"frame_{frame:06d}.json"
+
+
+def _read_maps(path: Path) -> dict[str, NDArray]:
+    with np.load(path) as archive:
+        return {
+            name: np.asarray(archive[name], np.float32)
+            if archive[name].dtype.kind == "f"
+            else archive[name]
+            for name in archive.files
+        }
+
+
+def _to_row(result: FrameResult) -> dict[str, Any]:
+    return {
+        "frame": result.frame,
+        "time_s": result.time_s,
+        "size": list(result.size),
+        "reason": result.reason,
+        "window_s": list(result.window_s),
+        "key": result.key,
+        "coarse": result.coarse,
+        "heard": [[name, weight] for name, weight in result.heard],
+        "seconds": dict(result.seconds),
+        "objects": [
+            {
+                "number": item.number,
+                "name": item.name,
+                "score": item.score,
+                "mask": rle.encode(item.mask),
+            }
+            for item in result.objects
+        ],
+    }
+
+
+def _from_row(row: dict[str, Any], maps: dict[str, NDArray]) -> FrameResult:
+    return FrameResult(
+        frame=row["frame"],
+        time_s=row["time_s"],
+        size=(row["size"][0], row["size"][1]),
+        objects=tuple(
+            SoundingObject(item["number"], item["name"], item["score"], rle.decode(item["mask"]))
+            for item in row["objects"]
+        ),
+        reason=row["reason"],
+        window_s=(row["window_s"][0], row["window_s"][1]),
+        key=row["key"],
+        coarse=row["coarse"],
+        heard=tuple((name, weight) for name, weight in row["heard"]),
+        maps=maps,
+        seconds=row["seconds"],
+    )
