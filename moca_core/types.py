@@ -94,6 +94,22 @@ class FrameResult:
         return mask
 
 
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What is claimed to sound in one picture, for the evaluation.
+
+    Attributes
+    ----------
+    mask : (H, W) bool, the final decision.
+    soft : (H, W) float32 in [0, 1], how strongly each pixel is claimed; all zero if none is.
+    reason : why the mask is empty, else "".
+    """
+
+    mask: Mask
+    soft: FloatMap
+    reason: str = ""
+
+
 @dataclass(frozen=True)
 class StageEvent:
     """A long job says what it does now. `total` 0 means that the end isn't known."""
