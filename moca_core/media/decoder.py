@@ -33,6 +33,9 @@ class Decoder:
         self._walk: Iterator[tuple[int, av.VideoFrame]] = iter(())
         self._next_rank: int | None = None
         self._goal = 0
+        # In a damaged file an error in one of several threads takes the good frames beside it
+        # along, and a decoder fills holes from whatever it decoded last: nothing may be skipped.
+        self._careful = bool(index.notes)
 
     def walk_to(self, rank: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Yield (number, frame) from the best place to start up to frame `rank`, in order.
@@ -58,6 +61,9 @@ class Decoder:
                     return
                 if found > rank:
                     break
+            if not self._careful:
+                self.close()
+                self._careful = True
 
     def close(self) -> None:
         """Give the file back."""
@@ -80,11 +86,12 @@ class Decoder:
     def _starts_for(self, rank: int) -> list[int]:
         """Packets to start at for frame `rank`, the best first.
 
-        The others are for streams that recover later than their key frame says.
+        It is there twice unless decoding is careful already, which brings more frames out. The
+        others are for streams that recover later than their key frame says.
         """
         best = int(self._index.starts[rank])
         earlier = sorted((n for n in self._index.seek_stamps if n < best), reverse=True)
-        return [best, *earlier[:_RETRIES]]
+        return [best] * (1 if self._careful else 2) + earlier[:_RETRIES]
 
     def _start_at(self, number: int) -> None:
         """Stand so that the next packets are those from packet `number` on."""
@@ -125,7 +132,7 @@ class Decoder:
         self._container = open_container(self._path)
         self._stream = video_stream(self._container, self._path)
         self._stream.thread_type = "AUTO"
-        self._stream.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
+        self._stream.thread_count = 1 if self._careful else _threads()
 
     def _tagged(self, count: int | None) -> Iterator[tuple[int, av.Packet]]:
         """(packet number, packet with its tag as `pts`); the last packet is the empty flush."""
@@ -170,9 +177,12 @@ class Decoder:
         """Decode the next packet, of frame `rank`, only if other frames refer to it or it is near.
 
         For H.264 alone: it says in each packet whether others refer to it, and decoders heed it.
-        Not in damaged files, where a decoder fills holes from whatever it decoded last.
         """
         context = self._stream.codec_context
-        if context.name == "h264" and self._index.rising and not self._index.notes:
+        if context.name == "h264" and self._index.rising and not self._careful:
             far = rank is not None and rank < self._goal - _KEEP_BEFORE
             context.skip_frame = "NONREF" if far else "DEFAULT"
+
+
+def _threads() -> int:
+    return min(_MAX_THREADS, os.cpu_count() or 1)

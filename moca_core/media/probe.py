@@ -172,8 +172,9 @@ def safe_demux(
     """Packets of `streams` to the end of the file, or to where it can't be read any further."""
     try:
         yield from container.demux(*streams)
-    except av.FFmpegError:
-        # A truncated file ends here; what was read before is good.
+    except (av.FFmpegError, IndexError):
+        # A truncated file ends here; what was read before is good. PyAV raises IndexError for a
+        # damaged file in which a stream turns up that it didn't announce.
         return
 
 

@@ -238,6 +238,24 @@ def test_damaged_frames_are_left_out_with_a_note(tmp_path: Path) -> None:
             assert np.array_equal(reader.frame(index), pictures[index])
 
 
+@pytest.mark.parametrize(("name", "ahead"), [("vp9.webm", False), ("vp9.webm", True)])
+def test_damage_that_only_decoding_shows_costs_its_own_frames(
+    clip: Callable[[str], Path], tmp_path: Path, name: str, ahead: bool
+) -> None:
+    with av.open(str(clip(name))) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        payload = bytes(packets[30])
+    data = clip(name).read_bytes()
+    assert data.count(payload) == 1
+    path = tmp_path / name
+    path.write_bytes(data.replace(payload, b"\xff" * len(payload)))
+    with VideoReader(path, decode_ahead=ahead) as reader:
+        with pytest.raises(MediaError, match="frame 30 can't be decoded") as raised:
+            reader.frame(30)
+        assert raised.value.hint
+        assert numbers(reader, [0, 29, 45, 59]) == [0, 29, 45, 59]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [("empty.mp4", b"", "empty"), ("text.mp4", b"not a clip at all\n" * 50, "not a media file")],
