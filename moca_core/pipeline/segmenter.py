@@ -30,11 +30,10 @@ from moca_core.pipeline.regions import RegionSettings
 from moca_core.types import (
     REASON_NO_AUDIO,
     REASON_SILENT,
-    FloatMap,
     FrameEvent,
     FrameResult,
-    Mask,
     NoteEvent,
+    Prediction,
     RgbImage,
     SegmentEvent,
     StageEvent,
@@ -55,22 +54,6 @@ class Store(Protocol):
     def save(self, result: FrameResult) -> None:
         """Keep a result."""
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """The masks of one picture, joined.
-
-    Attributes
-    ----------
-    mask : (H, W) bool.
-    soft : (H, W) float32 in 0 to 1, above a half inside `mask` only.
-    reason : why `mask` is empty, else "".
-    """
-
-    mask: Mask
-    soft: FloatMap
-    reason: str
 
 
 @dataclass(frozen=True, eq=False)
