@@ -31,6 +31,11 @@ from moca_core.media.probe import (
 _SKIPPED_VOP_BYTES = 16
 # Codecs whose packets may hold two pictures, so that packet and picture don't pair up.
 _PACKING_CODECS = ("mpeg4", "msmpeg4v3", "msmpeg4v2")
+# Bit 4 of a VP8 packet is show_frame (RFC 6386, section 9.1).
+_VP8_SHOWN = 0x10
+# A damaged clip of no more pixels than this, all frames together, is decoded whole to see what
+# comes out: about two seconds. Of a larger one only the damaged stretches are.
+_WHOLE_CHECK_PIXELS = 5e8
 _DEFAULT_FPS = 25.0
 
 
@@ -104,13 +109,14 @@ def build_index(path: Path) -> FrameIndex:
     with opened(path) as container:
         stream = video_stream(container, path)
         packets, sound_end = _read_packets(container, stream)
+        frame_pixels = stream.codec_context.width * stream.codec_context.height
         honest = _states_display_times(container, stream, packets)
         base = float(stream.time_base or 1)
         rate = float(stream.average_rate or stream.guessed_rate or _DEFAULT_FPS)
     kind = _tag(packets)
     notes: list[str] = []
     if kind == "pts" and honest:
-        tags = _checked_tags(path, packets, notes)
+        tags = _checked_tags(path, packets, frame_pixels, notes)
     else:
         tags = list(_decoded_tags(path, packets, [(0, len(packets))]))
     if not tags:
@@ -147,6 +153,7 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[
     streams = [stream] if sound is None else [stream, sound]
     check = _packet_check(stream)
     is_start = start_check(stream)
+    vp8 = stream.codec_context.name == "vp8"
     packets: list[_Packet] = []
     sound_end = 0.0
     for packet in safe_demux(container, *streams):
@@ -164,7 +171,7 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[
                 pos=packet.pos,
                 duration=packet.duration or 0,
                 key=packet.is_keyframe and is_start(packet),
-                hidden=packet.is_discard,
+                hidden=packet.is_discard or (vp8 and not bytes(packet)[0] & _VP8_SHOWN),
                 suspect=packet.is_corrupt or check(packet),
             )
         )
@@ -193,9 +200,6 @@ def _packet_check(stream: VideoStream) -> Callable[[av.Packet], bool]:
         return lambda packet: not chain_is_whole(bytes(packet), prefix)
     if name in _PACKING_CODECS:
         return lambda packet: packet.size <= _SKIPPED_VOP_BYTES
-    if name == "vp8":
-        # Bit 4 of the frame tag is show_frame (RFC 6386, section 9.1).
-        return lambda packet: not bytes(packet)[0] & 0x10
     return lambda packet: False
 
 
@@ -212,10 +216,15 @@ def _tag(packets: list[_Packet]) -> str:
     return kind
 
 
-def _checked_tags(path: Path, packets: list[_Packet], notes: list[str]) -> list[int]:
+def _checked_tags(
+    path: Path, packets: list[_Packet], frame_pixels: int, notes: list[str]
+) -> list[int]:
     """Tags in the order shown, from time stamps; suspicious stretches by decoding them."""
+    damaged = any(packet.suspect for packet in packets)
     _suspect_the_start(packets)
     spans = _suspect_spans(packets)
+    if damaged and len(packets) * frame_pixels <= _WHOLE_CHECK_PIXELS:
+        spans = [(0, len(packets))]
     alive = _decoded_tags(path, packets, spans)
     doubtful = {packet.tag for start, stop in spans for packet in packets[start:stop]}
     shown = [packet.tag for packet in packets if not packet.hidden]
