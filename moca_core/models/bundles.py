@@ -175,7 +175,8 @@ class CompactBundle:
             for group, values in enumerate(groups):
                 maps[group] += resized(values, work)
             yield StageEvent("classes")
-        return maps / len(self._look.scales), presence / len(self._look.scales)
+        share = np.float32(1 / len(self._look.scales))
+        return maps * share, presence * share
 
     def _add_person(
         self,

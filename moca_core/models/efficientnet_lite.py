@@ -132,7 +132,8 @@ class EfficientNetLite(nn.Module):
         load_strictly(model, read_torch(path), path)
         model.eval().requires_grad_(False)
         model._fuse()
-        return model.to(device, memory_format=torch.channels_last)
+        # torch's stubs don't know this overload.
+        return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _fuse(self) -> None:
         """Fold every BatchNorm into the convolution before it, for inference."""

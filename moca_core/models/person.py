@@ -135,7 +135,7 @@ class PersonNets:
     def segment(self, rgb: RgbImage) -> FloatMap:
         """(H, W, 3) uint8 -> (H, W) float32 in 0 to 1, the nearest person's pixels."""
         picture = cv2.resize(rgb, (SELFIE_SIDE, SELFIE_SIDE), interpolation=cv2.INTER_AREA)
-        mask = self._selfie.run(np.float32(picture) / np.float32(255))[0][0, :, :, 0]
+        mask = self._selfie.run(np.divide(picture, 255, dtype=np.float32))[0][0, :, :, 0]
         size = (rgb.shape[1], rgb.shape[0])
         return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR), np.float32)
 

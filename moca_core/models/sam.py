@@ -110,7 +110,7 @@ class PromptEncoder(nn.Module):
             tokens.append(self._point_tokens(points, labels))
         if boxes is not None:
             corners = self.pe_layer((boxes.view(-1, 2, 2) + 0.5) / self.side_px)
-            kinds = torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight])
+            kinds = torch.cat([self._kind(2), self._kind(3)])
             tokens.append(corners + kinds)
         return torch.cat(tokens, dim=1)
 
@@ -120,8 +120,13 @@ class PromptEncoder(nn.Module):
         tokens = torch.where(nothing, self.not_a_point_embed.weight[0], tokens)
         for kind in (0, 1):
             here = (labels == kind)[..., None]
-            tokens = torch.where(here, tokens + self.point_embeddings[kind].weight[0], tokens)
+            tokens = torch.where(here, tokens + self._kind(kind)[0], tokens)
         return tokens
+
+    def _kind(self, kind: int) -> Tensor:
+        embedding = self.point_embeddings[kind]
+        assert isinstance(embedding, nn.Embedding)  # ModuleList forgets what it holds
+        return embedding.weight
 
 
 class Attention(nn.Module):

@@ -113,9 +113,7 @@ class YamNet(nn.Module):
         """Load `yamnet.tflite`; raises `WeightsError` for another or a damaged file."""
         tensor = _tensor_reader(path)
         model = cls()
-        layers: list[nn.Conv2d] = [model.stem]
-        for pair in model.pairs:
-            layers += [pair.depthwise, pair.pointwise]
+        layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
         with torch.no_grad():
             for number, layer in enumerate(layers):
                 index = _FIRST_WEIGHT + 3 * number

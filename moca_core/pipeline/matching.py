@@ -98,7 +98,7 @@ def _refined(
     """The region at full size, its border drawn to the picture's edges by a guided filter."""
     soft = resized(region / region.max(), size)
     if guide is not None:
-        grey = np.float32(cv2.cvtColor(guide, cv2.COLOR_RGB2GRAY)) / np.float32(255)
+        grey = np.divide(cv2.cvtColor(guide, cv2.COLOR_RGB2GRAY), 255, dtype=np.float32)
         soft = _guided_filter(grey, soft, radius=max(2, max(size) // 64), epsilon=1e-3)
     return soft > threshold
 
@@ -107,7 +107,7 @@ def _guided_filter(guide: FloatMap, values: FloatMap, radius: int, epsilon: floa
     """The guided filter of He et al. 2010: `values` follow the edges of `guide`."""
     kernel = (2 * radius + 1, 2 * radius + 1)
 
-    def mean(image: FloatMap) -> FloatMap:
+    def mean(image: NDArray[np.floating]) -> FloatMap:
         return np.asarray(cv2.boxFilter(image, cv2.CV_32F, kernel), dtype=np.float32)
 
     mean_guide, mean_values = mean(guide), mean(values)

@@ -42,10 +42,18 @@ class FlowTracker:
 
     def step(self, grey: NDArray[np.uint8]) -> None:
         """Go to the neighbouring frame (h, w), one further from the key frame, in either time."""
-        flow = self._flow.calc(grey, self._last, None)  # (h, w, 2): where a pixel was in the last
-        place = self._grid + np.asarray(flow, dtype=np.float32)
+        # (h, w, 2): where each pixel was in the last frame, as an offset.
+        flow = np.zeros((*grey.shape, 2), dtype=np.float32)
+        self._flow.calc(grey, self._last, flow)
+        place = self._grid + flow
         self._origin = np.asarray(
-            cv2.remap(self._origin, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+            cv2.remap(
+                self._origin,
+                place[..., 0],
+                place[..., 1],
+                cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REPLICATE,
+            ),
             dtype=np.float32,
         )
         self._last = grey
@@ -60,8 +68,8 @@ class FlowTracker:
         full = cv2.resize(place, (width, height), interpolation=cv2.INTER_LINEAR)
         moved = cv2.remap(
             mask.view(np.uint8) * np.uint8(255),
-            np.asarray(full, dtype=np.float32),
-            None,
+            np.asarray(full[..., 0], dtype=np.float32),
+            np.asarray(full[..., 1], dtype=np.float32),
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
         )

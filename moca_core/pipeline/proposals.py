@@ -200,4 +200,4 @@ def _covered(
     )
     good &= inside.mean(axis=(2, 3)) < settings.largest_cover
     union = inside[good].any(axis=0) if good.any() else np.zeros(inside.shape[2:], dtype=bool)
-    return resized(union.astype(np.float32), (shape[0], shape[1])) > 0.5
+    return resized(np.asarray(union, dtype=np.float32), (shape[0], shape[1])) > 0.5
