@@ -1,0 +1,134 @@
+"""`moca evaluate`: score the method, or a baseline that doesn't listen, on a data set."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moca_core.cli import DONE, FAILED, STOPPED
+from moca_core.commands import segment
+from moca_core.commands.running import StopRequest, say, show, warn
+from moca_core.config import SegmentConfig, fingerprint
+from moca_core.device import choose_device
+from moca_core.evaluation.baselines import BASELINES, Predict, Saliency
+from moca_core.evaluation.layouts import LAYOUTS
+from moca_core.evaluation.runner import CaseEvent, ReportEvent, evaluate, text_table
+from moca_core.export.results import prepare_folder, versions
+from moca_core.fileio import write_json
+from moca_core.types import FloatMap, RgbImage
+
+HELP = (
+    "Score the method on a data set with masks. Prints a table with standard errors in brackets. "
+    "DATASET is the folder that holds manifest.csv."
+)
+METHOD = "none"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of DESIGN.md section 4."""
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of the data set")
+    parser.add_argument(
+        "--layout", choices=tuple(LAYOUTS), required=True, help="how it is laid out"
+    )
+    parser.add_argument("--split", metavar="NAME", help="only the cases of this split")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
+    parser.add_argument("--save-masks", type=Path, metavar="DIR", help="write the masks there")
+    rows = "; ".join(f"{row.name}: {row.help}" for row in BASELINES.values())
+    parser.add_argument(
+        "--baseline",
+        choices=(METHOD, *BASELINES),
+        default=METHOD,
+        help=f"score a baseline instead of the method ({rows})",
+    )
+    parser.add_argument(
+        "--limit", type=count, metavar="N", help="only N cases, spread evenly over the data set"
+    )
+    segment.add_method_arguments(parser)
+
+
+def count(text: str) -> int:
+    """A number from 1 of the command line."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print the table, write what was asked for."""
+    from moca_core.commands.progress import ProgressPrinter
+
+    cases = LAYOUTS[args.layout](args.dataset, args.split, args.limit)
+    for folder in (args.save_masks, args.json.parent if args.json else None):
+        # Before the work, not after it.
+        if folder is not None:
+            prepare_folder(folder)
+    predict, config = load_predictor(args.baseline, args.proposals, args.device)
+    config |= {
+        "dataset": str(args.dataset),
+        "layout": args.layout,
+        "split": args.split,
+        "limit": args.limit,
+    }
+    printer = ProgressPrinter(args.quiet)
+    report: dict[str, Any] | None = None
+    done = 0
+    try:
+        with StopRequest() as stop:
+            for event in evaluate(cases, predict, config, args.save_masks):
+                if isinstance(event, ReportEvent):
+                    report = event.report
+                elif isinstance(event, CaseEvent):
+                    done += 1
+                    printer.update("Evaluating", event.done, event.total, "cases")
+                else:
+                    show(printer, "Evaluating", event)
+                if stop.asked:
+                    break
+    finally:
+        printer.finish()
+    if report is None:
+        kept = f" Their masks are in {args.save_masks}." if args.save_masks else ""
+        warn(f"Stopped after {done} of {len(cases)} cases; no report is written.{kept}")
+        return STOPPED
+    if args.json:
+        write_json(args.json, report)
+    say(text_table(report).rstrip())
+    if report["failed"]:
+        warn(f"moca: {len(report['failed'])} of {len(cases)} cases could not be read (see above)")
+        return FAILED
+    return DONE
+
+
+def load_predictor(baseline: str, proposals: str, device: str) -> tuple[Predict, dict[str, Any]]:
+    """The predictor and what the report says about it."""
+    choice = choose_device(device)
+    config: dict[str, Any] = {
+        "baseline": baseline,
+        "device": asdict(choice),
+        "versions": versions(),
+    }
+    if baseline != METHOD:
+        return BASELINES[baseline].make(lambda: load_saliency(choice.device)), config
+    settings = SegmentConfig(proposals=proposals)
+    segmenter = segment.load_segmenter(settings, device)
+    return segmenter.predict, config | asdict(settings) | {"fingerprint": fingerprint(settings)}
+
+
+def load_saliency(device: str) -> Saliency:
+    """Saliency of the compact bundle's transformer; raises `WeightsError`."""
+    from moca_core.models import weights
+    from moca_core.models.vit import SaliencyViT
+    from moca_core.pipeline.analysis import resized
+
+    model = SaliencyViT.from_file(weights.locate("vit_s_focus.onnx"), device)
+
+    def saliency(rgb: RgbImage) -> FloatMap:
+        values: NDArray[np.float32] = model.encode(rgb, blocks=()).saliency.cpu().numpy()
+        return resized(values, (rgb.shape[0], rgb.shape[1]))
+
+    return saliency

@@ -1,0 +1,60 @@
+"""What long commands share: Ctrl-C that waits for the next yield, and progress of the events."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from moca_core.types import NoteEvent, StageEvent
+
+
+class StopRequest:
+    """While entered, the first Ctrl-C sets `asked`, and the second ends the command at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: Any = None
+
+    def __enter__(self) -> StopRequest:
+        # Only the main thread may set handlers; elsewhere nobody presses Ctrl-C.
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def show(printer: Any, title: str, event: object) -> None:
+    """Hand a `StageEvent` or `NoteEvent` of the job `title` to a `ProgressPrinter`."""
+    if isinstance(event, StageEvent):
+        printer.update(f"{title}: {event.stage}", event.done, event.total, "")
+    elif isinstance(event, NoteEvent):
+        printer.note(f"{title}: {event.message}")
+
+
+def say(line: str, quiet: bool = False) -> None:
+    """Write a line of results to stdout, unless `quiet`."""
+    if not quiet:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def warn(line: str) -> None:
+    """Write a line to stderr."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

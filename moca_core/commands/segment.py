@@ -1,0 +1,380 @@
+"""`moca segment`: masks of the sounding objects of clips, written to a folder."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moca_core.cli import DONE, FAILED, STOPPED, message_of
+from moca_core.commands.running import StopRequest, say, show, warn
+from moca_core.config import BUNDLES, PROPOSAL_MODES, SegmentConfig, fingerprint
+from moca_core.errors import ConfigError, MediaError, MocaError, StorageError
+from moca_core.types import FrameEvent, NoteEvent, SegmentEvent
+
+if TYPE_CHECKING:
+    from moca_core.pipeline.segmenter import Segmenter
+    from moca_core.pipeline.store import ClipStore
+
+HELP = (
+    "Find what makes the sound in video clips. Writes DIR/<clip>/masks/frame_000123.png, "
+    "objects.json and summary.json. Results are kept: a second run is instant, and one that was "
+    "stopped continues."
+)
+CLIP_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
+    *(".ts", ".mts", ".m2ts", ".flv", ".wmv", ".3gp", ".ogv", ".vob"),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of DESIGN.md section 4."""
+    parser.add_argument(
+        "input", nargs="+", type=Path, metavar="INPUT", help="clip, or folder of clips"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument("--bundle", choices=BUNDLES, default="compact", help="which encoders")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--every", type=seconds_above_0, default=1.0, metavar="S", help="a key frame every S s (1)"
+    )
+    which.add_argument(
+        "--frames",
+        type=frame_list,
+        metavar="all|LIST",
+        help="every frame (masks move between key frames), or key frames such as 0,15,30-40",
+    )
+    parser.add_argument("--start", type=seconds, metavar="S", help="begin there")
+    parser.add_argument("--end", type=seconds, metavar="S", help="end there")
+    add_method_arguments(parser)
+    parser.add_argument(
+        "--overlay", action="store_true", help="also write overlay.mp4 and the sheet of key frames"
+    )
+    parser.add_argument(
+        "--save-maps", action="store_true", help="also write the intermediates of key frames"
+    )
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--proposals` and `--device`, which `evaluate` shares."""
+    parser.add_argument(
+        "--proposals", choices=PROPOSAL_MODES, default="guided", help="how SAM is prompted"
+    )
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda:0", help="what computes")
+
+
+def seconds(text: str) -> float:
+    """A time of the command line: a number from 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds, such as 2.5")
+    return value
+
+
+def seconds_above_0(text: str) -> float:
+    """A time of the command line that isn't 0."""
+    value = seconds(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("0 s between key frames: use a time above 0")
+    return value
+
+
+def frame_list(text: str) -> str | list[int]:
+    """`all`, or numbers and ranges: `0,15,30-40`."""
+    if text == "all":
+        return text
+    frames: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise argparse.ArgumentTypeError(
+                f"{part.strip()!r} is no frame number: use all, or numbers such as 0,15,30-40"
+            )
+        frames += range(int(first), int(last) + 1) if dash else [int(first)]
+    if not frames:
+        raise argparse.ArgumentTypeError(f"{text!r} names no frame")
+    return sorted(set(frames))
+
+
+def load_segmenter(config: SegmentConfig, device: str) -> Segmenter:
+    """The pipeline; importing it imports torch."""
+    from moca_core.pipeline.segmenter import Segmenter
+
+    return Segmenter(config, device)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to write for each clip.
+
+    Attributes
+    ----------
+    frames : `keys`, `all`, or numbers, for which masks are written.
+    every_s : seconds between key frames.
+    start_s, end_s : part of the clip.
+    overlay, save_maps : what else to write.
+    """
+
+    frames: str | Sequence[int] = "keys"
+    every_s: float = 1.0
+    start_s: float | None = None
+    end_s: float | None = None
+    overlay: bool = False
+    save_maps: bool = False
+
+    @property
+    def asked_frames(self) -> str | Sequence[int]:
+        """What the pipeline is asked for: an overlay needs every frame."""
+        return "all" if self.overlay and self.frames == "keys" else self.frames
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment every input; a bad one doesn't stop the others."""
+    from moca_core.commands.progress import ProgressPrinter
+    from moca_core.export.results import prepare_folder
+
+    if args.start is not None and args.end is not None and args.end <= args.start:
+        args.usage_error(f"--end {args.end:g} is not after --start {args.start:g}")
+    frames: str | list[int] = args.frames or "keys"
+    if args.overlay and not isinstance(frames, str):
+        args.usage_error("--overlay shows every frame: use it without a list of frames")
+    request = Request(frames, args.every, args.start, args.end, args.overlay, args.save_maps)
+    clips, failed = find_clips(args.input)
+    if not clips:
+        return FAILED
+    prepare_folder(args.out)
+    segmenter = load_segmenter(SegmentConfig(args.bundle, args.proposals), args.device)
+    printer = ProgressPrinter(args.quiet)
+    with StopRequest() as stop:
+        for clip, name in zip(clips, folder_names(clips), strict=True):
+            job = ClipJob(clip, args.out / name, segmenter, request)
+            try:
+                with closing(job.events()) as events:
+                    for event in events:
+                        progress(printer, clip.name, event)
+                        if stop.asked:
+                            break
+            except (MediaError, ConfigError) as error:
+                printer.finish()
+                warn(message_of(error).rstrip())
+                failed += 1
+                continue
+            except MocaError:
+                # A full disk or missing weights stop the next clip as well.
+                printer.finish()
+                if job.frames:
+                    warn(f"{job.frames} finished frames of {clip.name} are kept in {job.folder}")
+                raise
+            printer.finish()
+            if stop.asked and not job.complete:
+                warn(
+                    f"Stopped. {job.frames} finished frames of {clip.name} are kept in"
+                    f" {job.folder}. Run the same command again to continue."
+                )
+                return STOPPED
+            say(job.line(), args.quiet)
+    return FAILED if failed else DONE
+
+
+def progress(printer: Any, title: str, event: SegmentEvent) -> None:
+    """Show an event of a clip's run."""
+    if isinstance(event, FrameEvent):
+        printer.update(title, event.done, event.total, "frames")
+    else:
+        show(printer, title, event)
+
+
+def find_clips(inputs: Sequence[Path]) -> tuple[list[Path], int]:
+    """The clips named by files and folders, and how many inputs gave none (told on stderr)."""
+    clips: list[Path] = []
+    failed = 0
+    for path in inputs:
+        if not path.is_dir():
+            clips.append(path)
+            continue
+        try:
+            inside = sorted(
+                item
+                for item in path.iterdir()
+                if item.suffix.lower() in CLIP_SUFFIXES and item.is_file()
+            )
+        except OSError as error:
+            warn(f"moca: {path}: the folder can't be read ({error.strerror or error})")
+            failed += 1
+            continue
+        if not inside:
+            warn(
+                f"moca: {path}: a folder without clips\n  Give clips, or a folder that holds some."
+            )
+            failed += 1
+        clips += inside
+    return list(dict.fromkeys(clips)), failed
+
+
+def folder_names(clips: Sequence[Path]) -> list[str]:
+    """A folder name for each clip: its stem, with its suffix and a number where that clashes."""
+    stems = Counter(clip.stem for clip in clips)
+    names: list[str] = []
+    for clip in clips:
+        name = clip.stem if stems[clip.stem] == 1 else clip.name.replace(".", "_")
+        unique, number = name, 2
+        while unique in names:
+            unique, number = f"{name}_{number}", number + 1
+        names.append(unique)
+    return names
+
+
+@dataclass
+class ClipJob:
+    """One clip from its file to its output folder.
+
+    Attributes
+    ----------
+    frames, masked : frames done, and those with a mask.
+    complete : every frame is done and written.
+    """
+
+    clip: Path
+    folder: Path
+    segmenter: Segmenter
+    request: Request
+    frames: int = 0
+    masked: int = 0
+    complete: bool = False
+    reasons: Counter[str] = field(default_factory=Counter)
+    _notes: list[str] = field(default_factory=list)
+    _stored: int = 0
+
+    def events(self) -> Generator[SegmentEvent, None, None]:
+        """Run, write, and pass the events on. Closed early, it keeps what is finished.
+
+        Raises
+        ------
+        MocaError : as `Segmenter.clip`; `StorageError` where something can't be written.
+        """
+        from moca_core.export.results import ResultsWriter
+
+        began = time.perf_counter()
+        writer: ResultsWriter | None = None
+        preview = None
+        try:
+            with closing(self._run()) as run:
+                for event in run:
+                    if isinstance(event, FrameEvent):
+                        # Not before: a clip that can't be read leaves no folder.
+                        if writer is None:
+                            writer = ResultsWriter(self.folder, self.request.save_maps)
+                            preview = self._preview()
+                        if preview is not None:
+                            preview.add(event.result)
+                        self._take(writer, event)
+                    elif isinstance(event, NoteEvent):
+                        self._notes.append(event.message)
+                    yield event
+            if preview is not None:
+                preview.finish()
+            self.complete = True
+        finally:
+            if preview is not None:
+                preview.close()
+            if writer is not None:
+                summary = self._summary(time.perf_counter() - began)
+                if self.complete:
+                    writer.finish(summary)
+                else:
+                    # The first error counts, not what follows from it on a full disk.
+                    with suppress(StorageError):
+                        writer.finish(summary)
+
+    def line(self) -> str:
+        """What came out, in a line for the user."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
+        parts = f"{self.frames} frames, {self.masked} with masks" + (
+            f", {reasons}" if reasons else ""
+        )
+        return f"{self.clip.name}: {parts} -> {self.folder}"
+
+    def _run(self) -> Generator[SegmentEvent, None, None]:
+        request = self.request
+        store = self._store()
+        yield from self.segmenter.clip(
+            self.clip,
+            frames=request.asked_frames,
+            every_s=request.every_s,
+            start_s=request.start_s,
+            end_s=request.end_s,
+            keep_maps=request.save_maps,
+            store=store,
+        )
+
+    def _store(self) -> ClipStore | None:
+        from moca_core.pipeline.store import ResultStore
+
+        try:
+            return ResultStore().open(self.clip, self.segmenter.config)
+        except StorageError as error:
+            # The output folder is what was asked for; the cache is a convenience.
+            self._notes.append(error.message)
+            return None
+
+    def _preview(self) -> Preview | None:
+        return Preview(self.clip, self.folder, self.request) if self.request.overlay else None
+
+    def _take(self, writer: Any, event: FrameEvent) -> None:
+        result = event.result
+        if result.key or self.request.frames != "keys":
+            writer.add(result)
+            self.frames += 1
+            self.masked += bool(result.objects)
+            if not result.objects:
+                self.reasons[result.reason] += 1
+        self._stored += event.stored
+
+    def _summary(self, wall_s: float) -> dict[str, Any]:
+        from moca_core.models.specs import rows_of
+        from moca_core.models.weights import path_of, sha256_of
+
+        config = self.segmenter.config
+        rows = [row for row in rows_of(config.bundle) if path_of(row).is_file()]
+        return {
+            "clip": str(self.clip),
+            "complete": self.complete,
+            "request": asdict(self.request),
+            "config": asdict(config),
+            "config_fingerprint": fingerprint(config),
+            "seed": config.seed,
+            "device": asdict(self.segmenter.device),
+            "weights": {row.name: sha256_of(path_of(row)) for row in rows},
+            "notes": self._notes,
+            "stored_frames": self._stored,
+            "seconds": round(wall_s, 3),
+        }
+
+
+class Preview:
+    """The overlay video and the contact sheet beside the masks."""
+
+    def __init__(self, clip: Path, folder: Path, request: Request) -> None:
+        from moca_core.export.overlay import OverlayWriter
+        from moca_core.export.sheet import ContactSheet
+
+        self._folder = folder
+        self._sheet = ContactSheet(clip.name)
+        self._video = OverlayWriter(
+            clip, folder / "overlay.mp4", request.start_s, request.end_s, self._sheet
+        )
+        self.add = self._video.add
+        self.close = self._video.close
+
+    def finish(self) -> None:
+        """Write both; raises `StorageError`."""
+        self._video.finish()
+        self._sheet.save(self._folder / "sheet.png")

@@ -1,0 +1,306 @@
+"""The overlay video: masks over the picture, the waveform below it, and the clip's own sound."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import cv2
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from moca_core.errors import MediaError, NoAudioError, StorageError
+from moca_core.export.drawing import (
+    INK,
+    PAPER,
+    clock,
+    draw_result,
+    envelope_picture,
+    heard_words,
+    paste,
+    shortened,
+    write,
+)
+from moca_core.export.sheet import ContactSheet
+from moca_core.media.audio import AudioReader, PlaybackDecoder
+from moca_core.media.video import VideoReader
+from moca_core.media.waveform import WaveformPyramid
+from moca_core.types import FrameResult, RgbImage
+
+_CLOCK_HZ = 90_000
+_SOUND_HZ = 48_000
+_SOUND_BLOCK = 1024  # samples an AAC frame holds
+_WAVE_HZ = 8000
+_PAGE_S = 20.0
+_SMALLEST_PX, _LARGEST_PX = 320, 1920
+_WAVE_INK = (150, 160, 170)
+_WINDOW_TINT = (86, 180, 233)
+_PLAYHEAD = (230, 159, 0)
+
+
+class OverlayWriter:
+    """Writes frames in their order to an MP4 (H.264, AAC) that appears when it is finished.
+
+    Memory doesn't grow with the clip: every frame is drawn, encoded and forgotten.
+
+    Parameters
+    ----------
+    clip : the file that the results belong to.
+    path : the video to write.
+    start_s, end_s : the part of the clip that is shown, in seconds on its clock.
+    sheet : also gets the key frames, which are at hand here.
+
+    Raises
+    ------
+    MediaError : the clip can't be read.
+    StorageError : the video can't be written.
+    """
+
+    def __init__(
+        self,
+        clip: Path,
+        path: Path,
+        start_s: float | None = None,
+        end_s: float | None = None,
+        sheet: ContactSheet | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._sheet = sheet
+        self._part = self.path.with_name(f".{self.path.name}.part")
+        self._video = VideoReader(clip, cache_bytes=16 * 2**20)
+        info = self._video.info
+        first = float(info.times_s[0]) if start_s is None else start_s
+        last = info.duration_s if end_s is None else min(end_s, info.duration_s)
+        self._canvas = _Canvas(info.width, info.height)
+        self._output: av.container.OutputContainer | None = None
+        try:
+            self._strip = _Strip(clip, first, last, self._canvas)
+            self._open(clip)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, clip: Path) -> None:
+        info = self._video.info
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._output = av.open(
+                str(self._part), "w", format="mp4", options={"movflags": "+faststart"}
+            )
+            rate = Fraction(max(info.fps, 1.0)).limit_denominator(1001)
+            # Frames needn't be evenly spaced: each keeps its own time on a fine clock.
+            self._picture = self._output.add_stream("libx264", rate=rate)
+            self._picture.width, self._picture.height = self._canvas.width, self._canvas.height
+            self._picture.pix_fmt = "yuv420p"
+            self._picture.options = {"preset": "veryfast", "crf": "20"}
+            self._picture.codec_context.gop_size = 30
+            self._picture.codec_context.time_base = Fraction(1, _CLOCK_HZ)
+            self._sound = _Sound(clip, self._output) if info.has_audio else None
+        except (av.FFmpegError, OSError) as error:
+            raise _cant_write(self.path, error) from error
+        self._begin_s: float | None = None
+        self._last_pts = -1
+
+    def __enter__(self) -> OverlayWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def add(self, result: FrameResult) -> None:
+        """Draw and encode the next frame; raises `MediaError`, `StorageError`."""
+        assert self._output is not None, "the video is closed"
+        rgb = self._video.frame(result.frame)
+        if self._sheet is not None and result.key:
+            self._sheet.add(rgb, result)
+        picture = self._canvas.draw(rgb, result)
+        self._strip.draw(picture, result)
+        if self._begin_s is None:
+            self._begin_s = result.time_s
+        elapsed = result.time_s - self._begin_s
+        frame = VideoFrame.from_ndarray(picture, format="rgb24")
+        self._last_pts = max(self._last_pts + 1, round(elapsed * _CLOCK_HZ))
+        frame.pts, frame.time_base = self._last_pts, Fraction(1, _CLOCK_HZ)
+        try:
+            self._output.mux(self._picture.encode(frame))
+            if self._sound is not None:
+                self._sound.write(self._begin_s, elapsed)
+        except (av.FFmpegError, OSError) as error:
+            raise _cant_write(self.path, error) from error
+
+    def finish(self) -> None:
+        """Complete the video and put it in its place; raises `StorageError`."""
+        assert self._output is not None, "the video is closed"
+        try:
+            if self._sound is not None and self._begin_s is not None:
+                shown = self._last_pts / _CLOCK_HZ + 1 / max(self._video.info.fps, 1.0)
+                self._sound.write(self._begin_s, shown)
+                self._output.mux(self._sound.stream.encode(None))
+            self._output.mux(self._picture.encode(None))
+            self._output.close()
+            self._output = None
+            self._part.replace(self.path)
+        except (av.FFmpegError, OSError) as error:
+            raise _cant_write(self.path, error) from error
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give everything back; what isn't finished is deleted. May be called twice."""
+        self._video.close()
+        if self._output is not None:
+            output, self._output = self._output, None
+            # What can't be written doesn't matter: the file is thrown away.
+            with contextlib.suppress(av.FFmpegError, OSError, ValueError):
+                output.close()
+        self._part.unlink(missing_ok=True)
+
+
+def _cant_write(path: Path, error: Exception) -> StorageError:
+    return StorageError(
+        f"{path}: the video can't be written ({getattr(error, 'strerror', None) or error})",
+        "Check the free space and the permissions of the folder, or choose another one.",
+    )
+
+
+class _Canvas:
+    """Where the picture and the strip lie in the video, whose sides are even."""
+
+    def __init__(self, width: int, height: int) -> None:
+        scale = min(max(1.0, _SMALLEST_PX / width), _LARGEST_PX / max(width, height))
+        self.size = max(1, round(width * scale)), max(1, round(height * scale))
+        self.width = _even(max(self.size[0], _SMALLEST_PX))
+        self.strip_height = _even(int(np.clip(self.size[1] // 7, 56, 140)))
+        self.height = _even(self.size[1]) + self.strip_height
+        self.left = (self.width - self.size[0]) // 2
+
+    def draw(self, rgb: RgbImage, result: FrameResult) -> RgbImage:
+        """(height, width, 3) uint8 with the picture, its masks, and an empty strip."""
+        canvas = np.empty((self.height, self.width, 3), np.uint8)
+        canvas[...] = PAPER
+        picture = rgb
+        if rgb.shape[1::-1] != self.size:
+            picture = np.asarray(cv2.resize(rgb, self.size, interpolation=cv2.INTER_AREA))
+        elif not picture.flags.writeable:
+            picture = picture.copy()
+        draw_result(picture, result)
+        canvas[: self.size[1], self.left : self.left + self.size[0]] = picture
+        return canvas
+
+
+def _even(value: int) -> int:
+    return value + value % 2
+
+
+class _Strip:
+    """The waveform with the play head and the audio window, and a line of words above it."""
+
+    def __init__(self, clip: Path, start_s: float, end_s: float, canvas: _Canvas) -> None:
+        self._canvas = canvas
+        self._start_s = start_s
+        self._page_s = max(min(end_s - start_s, _PAGE_S), 1e-3)
+        self._text_px = max(11, canvas.strip_height // 6)
+        self._line = self._text_px + self._text_px // 2
+        self._pyramid: WaveformPyramid | None = None
+        self._page: tuple[int, RgbImage] | None = None
+        try:
+            with AudioReader(clip, _WAVE_HZ) as reader:
+                pyramid = WaveformPyramid(_WAVE_HZ)
+                for block in reader.decode():
+                    pyramid.add(block)
+            self._pyramid = pyramid
+        except NoAudioError:
+            pass
+
+    def draw(self, canvas: RgbImage, result: FrameResult) -> None:
+        """Draw the strip of a frame at the bottom of (H, W, 3) `canvas`."""
+        strip = canvas[-self._canvas.strip_height :]
+        page = math.floor((result.time_s - self._start_s) / self._page_s)
+        wave = self._wave(max(page, 0))
+        rows = strip[self._line :]
+        rows[...] = wave
+        begin = self._start_s + max(page, 0) * self._page_s
+
+        def column(time_s: float) -> int:
+            return int(np.clip((time_s - begin) / self._page_s, 0, 1) * (strip.shape[1] - 1))
+
+        left, right = (column(time_s) for time_s in result.window_s)
+        if right > left:
+            shade = np.array(_WINDOW_TINT, np.float32) * np.float32(0.3)
+            rows[:, left:right] = (rows[:, left:right] * np.float32(0.7) + shade).astype(np.uint8)
+        head = column(result.time_s)
+        rows[:, max(head - 1, 0) : head + 1] = _PLAYHEAD
+        self._words(strip, result)
+
+    def _words(self, strip: RgbImage, result: FrameResult) -> None:
+        gap = self._text_px // 2
+        # The clock has a place of its own, so that the words beside it don't jump.
+        time_tag = write(clock(result.time_s), self._text_px, INK)
+        paste(strip, time_tag, (gap, 1))
+        left = gap + 5 * self._text_px
+        words = shortened(heard_words(result), self._text_px, strip.shape[1] - left - gap)
+        if words:
+            paste(strip, write(words, self._text_px, _WAVE_INK), (left, 1))
+
+    def _wave(self, page: int) -> RgbImage:
+        """(rows, width, 3) uint8 waveform of a page, drawn once."""
+        if self._page is None or self._page[0] != page:
+            width = self._canvas.width
+            low = high = np.zeros(width, np.float32)
+            if self._pyramid is not None:
+                begin = self._start_s + page * self._page_s
+                low, high = self._pyramid.envelope(begin, begin + self._page_s, width)
+            height = self._canvas.strip_height - self._line
+            self._page = page, envelope_picture(low, high, height, _WAVE_INK)
+        return self._page[1]
+
+
+class _Sound:
+    """The clip's sound as AAC, written as far as the picture has come."""
+
+    def __init__(self, clip: Path, output: av.container.OutputContainer) -> None:
+        self._clip = clip
+        self._output = output
+        self.stream: AudioStream = output.add_stream("aac", rate=_SOUND_HZ, layout="stereo")
+        self.stream.bit_rate = 160_000
+        self._blocks: Iterator[NDArray[np.float32]] | None = None
+        self._held = np.empty((0, 2), np.float32)
+        self._written = 0
+
+    def write(self, begin_s: float, until_s: float) -> None:
+        """Encode sound from `begin_s` of the clip until `until_s` after that."""
+        if self._blocks is None:
+            self._blocks = self._decoded(begin_s)
+        while self._written < until_s * _SOUND_HZ:
+            while len(self._held) < _SOUND_BLOCK:
+                block = next(self._blocks, None)
+                if block is None:
+                    # The sound ends before the picture: silence to its end.
+                    block = np.zeros((_SOUND_BLOCK, 2), np.float32)
+                self._held = np.concatenate([self._held, block])
+            samples, self._held = self._held[:_SOUND_BLOCK], self._held[_SOUND_BLOCK:]
+            planes = np.ascontiguousarray(np.clip(samples, -1, 1).T)  # (n, 2) -> (2, n)
+            frame = AudioFrame.from_ndarray(planes, format="fltp", layout="stereo")
+            frame.sample_rate = _SOUND_HZ
+            frame.pts, frame.time_base = self._written, Fraction(1, _SOUND_HZ)
+            self._output.mux(self.stream.encode(frame))
+            self._written += _SOUND_BLOCK
+
+    def _decoded(self, begin_s: float) -> Iterator[NDArray[np.float32]]:
+        try:
+            yield from PlaybackDecoder(self._clip, _SOUND_HZ).blocks(begin_s)
+        except MediaError:
+            return  # damaged from here on; the picture goes on without it
