@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -61,19 +62,62 @@ class FlowTracker:
     def warp(self, mask: Mask) -> Mask:
         """A mask (H, W) of the key frame as it lies in the frame of the last step."""
         height, width = mask.shape
+        moved = np.zeros((height, width), dtype=bool)
+        values = np.ascontiguousarray(mask).view(np.uint8)
+        target = self._reached(cv2.boundingRect(values), (height, width))
+        if target is None:
+            return moved
         rows, columns = self._last.shape
-        scale = np.array([width / columns, height / rows], dtype=np.float32)
+        top, left = target[0].start, target[1].start
+        size = target[1].stop - left, target[0].stop - top
         # Pixel centres of the small picture lie between those of the large one.
-        place = (self._origin + 0.5) * scale - 0.5
-        full = cv2.resize(place, (width, height), interpolation=cv2.INTER_LINEAR)
-        moved = cv2.remap(
-            mask.view(np.uint8) * np.uint8(255),
-            np.asarray(full[..., 0], dtype=np.float32),
-            np.asarray(full[..., 1], dtype=np.float32),
+        scale_x, scale_y = width / columns, height / rows
+        enlarge = np.array(
+            [
+                [1 / scale_x, 0, (left + 0.5) / scale_x - 0.5],
+                [0, 1 / scale_y, (top + 0.5) / scale_y - 0.5],
+            ]
+        )
+        place = cv2.warpAffine(
+            self._origin,
+            enlarge,
+            size,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )  # (h, w, 2): where a pixel was in the small key frame
+        full = (np.asarray(place) + 0.5) * np.array([scale_x, scale_y]) - 0.5
+        found = cv2.remap(
+            values * np.uint8(255),
+            full.astype(np.float32),
+            None,
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
         )
-        return np.asarray(moved) > 127
+        moved[target] = np.asarray(found) > 127
+        return moved
+
+    def _reached(self, box: Sequence[int], size: tuple[int, int]) -> tuple[slice, slice] | None:
+        """The part of the frame, `size` pixels, that comes from `box` of the key frame.
+
+        Only there is a mask moved at full size: most objects are much smaller than the frame.
+        """
+        left, top, width, height = box
+        if not width:
+            return None
+        scale = np.array(self._last.shape[::-1], np.float32) / np.array(size[::-1], np.float32)
+        low = np.array([left, top], np.float32) * scale - 1.5
+        high = np.array([left + width, top + height], np.float32) * scale + 0.5
+        inside = ((self._origin >= low) & (self._origin <= high)).all(axis=2).astype(np.uint8)
+        x, y, columns, rows = cv2.boundingRect(inside)
+        if not columns:
+            return None
+        # One small pixel more on each side, for the interpolation between them.
+        x0, y0 = (math.floor(v) for v in np.array([x - 1, y - 1]) / scale)
+        x1, y1 = (math.ceil(v) for v in np.array([x + columns + 1, y + rows + 1]) / scale)
+        return (
+            slice(max(y0, 0), min(y1, size[0])),
+            slice(max(x0, 0), min(x1, size[1])),
+        )
 
     def move(self, objects: Sequence[SoundingObject]) -> tuple[SoundingObject, ...]:
         """The objects of the key frame where they are now; those that left it are gone."""
@@ -109,6 +153,11 @@ class Numbering:
             named.append(SoundingObject(number, item.name, item.score, item.mask))
         self._known.update({item.number: item for item in named})
         return tuple(named)
+
+    def remember(self, objects: Sequence[SoundingObject]) -> None:
+        """Take note of objects that have their numbers already, from an earlier run."""
+        self._known.update({item.number: item for item in objects})
+        self._next = max(self._next, *(item.number + 1 for item in objects), 1)
 
     def _same(self, item: SoundingObject, known: dict[int, SoundingObject]) -> int | None:
         best, found = _SAME_OBJECT, None

@@ -6,11 +6,13 @@ damaged file counts as absent.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
-import shutil
+import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ _log = logging.getLogger(__name__)
 METHOD_VERSION = 1
 """Raised whenever the pipeline gives other results for the same configuration."""
 _LIMIT_BYTES = 4 * 2**30
+_SLACK = 0.1
+"""Share of the limit that is freed at once, and that is written between two looks."""
 
 
 class ResultStore:
@@ -38,43 +42,52 @@ class ResultStore:
     Parameters
     ----------
     root : the folder; by default the cache's.
-    limit_bytes : above it the clips not used for longest are dropped when one is opened.
+    limit_bytes : above it the files not used for longest are dropped while new ones are saved.
     """
 
     def __init__(self, root: Path | None = None, limit_bytes: int = _LIMIT_BYTES) -> None:
         self.root = root or paths.results_dir()
         self.limit_bytes = limit_bytes
+        self._unchecked: int | None = None  # bytes written since the last look; None: never looked
 
     def open(self, clip: Path, config: SegmentConfig) -> ClipStore:
-        """The results of one clip under one configuration."""
+        """The results of one clip under one configuration; raises `StorageError`."""
         folder = self.root / clip_hash(clip) / f"{fingerprint(config)}-{METHOD_VERSION}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            folder.parent.touch()
-            self._prune(folder.parent)
         except OSError as error:
             raise StorageError(
                 f"{folder}: results can't be kept ({error.strerror or error})",
                 "Free some space, or set MOCA_CACHE_DIR to a folder that can be written.",
             ) from error
-        return ClipStore(folder)
+        return ClipStore(folder, self._note_written)
 
-    def _prune(self, keep: Path) -> None:
-        clips = sorted(self.root.iterdir(), key=lambda folder: folder.stat().st_mtime)
-        used = {
-            clip: sum(f.stat().st_size for f in clip.rglob("*") if f.is_file()) for clip in clips
-        }
-        total = sum(used.values())
-        for clip in clips:
-            if total <= self.limit_bytes:
+    def _note_written(self, size: int) -> None:
+        """Look at the total now and then: listing many files takes a while."""
+        if self._unchecked is not None:
+            self._unchecked += size
+            if self._unchecked < self.limit_bytes * _SLACK:
                 return
-            if clip != keep:
-                shutil.rmtree(clip, ignore_errors=True)
-                total -= used[clip]
+        self._unchecked = 0
+        self.prune()
 
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    def prune(self) -> None:
+        """Drop the files not used for longest until the limit is kept."""
+        found = []
+        for path in self.root.rglob("frame_*"):
+            # Another process may prune too.
+            with contextlib.suppress(OSError):
+                facts = path.stat()
+                found.append((facts.st_mtime_ns, facts.st_size, path))
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if total <= self.limit_bytes * (1 - _SLACK):
+                return
+            total -= size
+            with contextlib.suppress(OSError):
+                path.unlink()
+                path.parent.rmdir()  # only succeeds on the last file
+                path.parent.parent.rmdir()
 
 
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, StorageError, zipfile.BadZipFile)
@@ -83,12 +96,15 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, StorageError, zipfile.BadZi
 class ClipStore:
     """Results of one clip under one configuration, a file a frame."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, written: Callable[[int], None] = lambda size: None) -> None:
         self.folder = folder
+        self._written = written
 
     def frames(self) -> list[int]:
         """Numbers of the stored frames, ascending."""
-        return sorted(int(path.stem.removeprefix("frame_")) for path in self.folder.glob("*.json"))
+        return sorted(
+            int(path.stem.removeprefix("frame_")) for path in self.folder.glob("frame_*.json")
+        )
 
     def load(self, frame: int, maps: bool = False) -> FrameResult | None:
         """The stored result, or None if there is none (with `maps` if they are asked for)."""
@@ -96,19 +112,15 @@ class ClipStore:
         try:
             row = json.loads(path.read_text())
             kept = _read_maps(path.with_suffix(".npz")) if maps else {}
-            return _from_row(row, kept)
+            result = _from_row(row, kept)
         except FileNotFoundError:
             return None
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            StorageError,
-            zipfile.BadZipFile,
-        ) as error:
+        except _DAMAGE as error:
             _log.warning("%s is damaged and will be computed again (%s)", path, error)
             return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # used now, so dropped late
+        return result
 
     def save(self, result: FrameResult) -> None:
         """Store a result; raises `StorageError` where the disk is full or can't be written."""
@@ -121,7 +133,10 @@ class ClipStore:
             }
             np.savez_compressed(buffer, **maps)
             write_bytes(path.with_suffix(".npz"), buffer.getvalue())
-        write_bytes(path, json.dumps(_to_row(result)).encode())
+            self._written(buffer.tell())
+        data = json.dumps(_to_row(result)).encode()
+        write_bytes(path, data)
+        self._written(len(data))
 
     def _path(self, frame: int) -> Path:
         return self.folder / f"frame_{frame:06d}.json"
