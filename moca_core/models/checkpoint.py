@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from moca_core.errors import WeightsError
 
 _AGAIN = "Run `moca weights verify`, then `moca weights get` to fetch the file again."
 _SHOWN = 10
+_ZIP = b"PK\x03\x04"
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
@@ -20,20 +20,28 @@ def read_torch(path: Path) -> dict[str, Tensor]:
 
     Raises
     ------
-    WeightsError : the file is missing, truncated, or not a state dict.
+    WeightsError : the file is missing, truncated, would run code, or is not a state dict.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with path.open("rb") as file:
+            # Files of the old format, which aren't archives, can't be memory-mapped.
+            archive = file.read(len(_ZIP)) == _ZIP
     except FileNotFoundError as error:
         raise WeightsError(f"{path.name}: not there", "Run `moca weights get`.") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
-        try:
-            # Files of the old format can't be memory-mapped.
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError):
-            first = (str(error).splitlines() or ["unreadable"])[0]
-            raise WeightsError(f"{path.name}: damaged or refused ({first})", _AGAIN) from error
-    if not isinstance(state, dict):
+    except OSError as error:
+        raise WeightsError(f"{path.name}: can't be read ({error.strerror})", _AGAIN) from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except Exception as error:
+        # Damaged bytes are read as instructions and fail as whatever those happen to be. What
+        # torch says of it isn't shown: it advises to switch the protection off.
+        raise WeightsError(
+            f"{path.name}: damaged, or not a checkpoint that can be read without running code",
+            _AGAIN,
+        ) from error
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise WeightsError(f"{path.name}: holds no state dict", _AGAIN)
     return state
 
