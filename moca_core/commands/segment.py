@@ -292,7 +292,7 @@ class ClipJob:
                 else:
                     # The first error counts, not what follows from it on a full disk.
                     with suppress(StorageError):
-                        writer.finish(summary)
+                        writer.finish(summary, complete=False)
 
     def line(self) -> str:
         """What came out, in a line for the user."""

@@ -26,7 +26,7 @@ class ResultsWriter:
     """Writes the results of one clip below `folder` as they come.
 
     `masks/frame_000123.png` (0/255, union of the objects) is written at once; `objects.json` and
-    `summary.json` by `finish`, which also removes masks and maps of an earlier run.
+    `summary.json` by `finish`, which after a complete run also removes what an earlier one left.
 
     Parameters
     ----------
@@ -70,13 +70,14 @@ class ResultsWriter:
         write_bytes(path, data)
         self._written.add(path)
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
+    def finish(self, summary: Mapping[str, Any], complete: bool = True) -> None:
         """Write `objects.json` and `summary.json`; raises `StorageError`.
 
         Parameters
         ----------
         summary : what the caller knows (clip, config, device, ...); counts, stage times and
             versions are added.
+        complete : every frame was written. Else masks of an earlier run stay: they aren't replaced.
         """
         write_json(self.folder / "objects.json", {"frames": self._rows})
         counts = {
@@ -87,6 +88,8 @@ class ResultsWriter:
             "versions": versions(),
         }
         write_json(self.folder / "summary.json", {**summary, **counts})
+        if not complete:
+            return
         for stale in (*self.folder.glob("masks/frame_*.png"), *self.folder.glob("maps/frame_*")):
             if stale not in self._written:
                 stale.unlink(missing_ok=True)
