@@ -212,7 +212,7 @@ class _Strip:
         self._canvas = canvas
         self._start_s = start_s
         self._page_s = max(min(end_s - start_s, _PAGE_S), 1e-3)
-        self._text_px = max(11, canvas.strip_height // 6)
+        self._text_px = max(13, canvas.strip_height // 5)
         self._line = self._text_px + self._text_px // 2
         self._pyramid: WaveformPyramid | None = None
         self._page: tuple[int, RgbImage] | None = None
