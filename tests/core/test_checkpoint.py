@@ -87,7 +87,7 @@ def test_flipped_bytes_never_escape_as_another_error(tmp_path: Path, archive: bo
     data = path.read_bytes()
     chance = random.Random(7)
     refused = 0
-    for _ in range(150):
+    for _ in range(60):
         broken = bytearray(data)
         for _ in range(chance.choice((1, 3, 30))):
             broken[chance.randrange(min(len(broken), 1500))] = chance.randrange(256)
@@ -98,7 +98,7 @@ def test_flipped_bytes_never_escape_as_another_error(tmp_path: Path, archive: bo
                 read_torch(path)
         except WeightsError:
             refused += 1
-    assert refused > 50  # the others changed a number or a name, which the SHA-256 finds
+    assert refused > 20  # the others changed a number or a name, which the SHA-256 finds
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"<!DOCTYPE html><html>", b"PK\x03\x04", b"\0"])
