@@ -7,6 +7,7 @@ from the TFLite runtime by rounding noise only.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -169,12 +170,17 @@ def class_names(path: Path) -> tuple[str, ...]:
     """The 521 AudioSet class names, from the list appended to the TFLite file."""
     try:
         with zipfile.ZipFile(path) as archive:
-            text = archive.read(archive.namelist()[0]).decode()
-    except (OSError, zipfile.BadZipFile, IndexError) as error:
+            names = tuple(archive.read(archive.namelist()[0]).decode().splitlines())
+    except (OSError, zipfile.BadZipFile, zlib.error, IndexError, UnicodeDecodeError) as error:
         raise WeightsError(
             f"{path.name}: holds no class list", "Run `moca weights get`."
         ) from error
-    return tuple(text.splitlines())
+    if len(names) != CLASSES:
+        raise WeightsError(
+            f"{path.name}: not YAMNet, its list has {len(names)} classes for {CLASSES}",
+            "Run `moca weights get`.",
+        )
+    return names
 
 
 def _tensor_reader(path: Path) -> Any:
