@@ -39,9 +39,10 @@ def run(args: argparse.Namespace) -> int:
     """Open the sample clip, or write what can be looked at without a window."""
     clip = sample_clip()
     if not args.no_gui:
-        if gui.gui_module().has_display():
+        trouble = gui.display_trouble()
+        if not trouble:
             return gui.open_window([str(clip)])
-        say("There is no display: writing a video instead of opening the window.", args.quiet)
+        say(f"Writing a video instead of opening the window: {trouble}.", args.quiet)
     return _write(clip, args.out, args.quiet)
 
 
