@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import sys
@@ -50,6 +51,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("evaluate", "moca_core.commands.evaluate", "score the method on a data set"),
     Command("weights", "moca_core.commands.weights", "list, fetch and check the weights files"),
     Command("doctor", "moca_core.commands.doctor", "check that this machine has what is needed"),
+    Command("bench", "moca_core.commands.bench", "measure speed and memory on this machine"),
 )
 
 
@@ -57,6 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `moca` with `argv` (default: the process's arguments); returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name needn't be text that the terminal's encoding knows.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         args, module = _parse(words)
         if module is None:

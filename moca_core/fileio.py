@@ -51,4 +51,6 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON to `path` atomically; raises `StorageError`."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    # A file's name may hold bytes that aren't text; what stands in for them is JSON as well.
+    write_bytes(path, text.encode(errors="backslashreplace"))

@@ -297,9 +297,8 @@ class ClipJob:
     def line(self) -> str:
         """What came out, in a line for the user."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
-        parts = f"{self.frames} frames, {self.masked} with masks" + (
-            f", {reasons}" if reasons else ""
-        )
+        frames = f"{self.frames} frame{'s' if self.frames != 1 else ''}"
+        parts = ", ".join(part for part in (frames, f"{self.masked} with masks", reasons) if part)
         return f"{self.clip.name}: {parts} -> {self.folder}"
 
     def _run(self) -> Generator[SegmentEvent, None, None]:

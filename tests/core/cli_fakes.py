@@ -1,0 +1,77 @@
+"""A bundle without weights, for tests of the commands around the pipeline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moca_core.config import SegmentConfig
+from moca_core.pipeline.analysis import FrameAnalysis, Proposals, work_size
+from moca_core.pipeline.segmenter import Segmenter
+from moca_core.types import RgbImage, StageEvent
+
+
+class LeftHalf:
+    """Everything heard is a bell, and the left half of every picture is one.
+
+    Parameters
+    ----------
+    on_look : called with the count of pictures so far, before each.
+    """
+
+    names = ("Bell", "Wind")
+    window_s = 2.0
+    rate_hz = 16_000
+
+    def __init__(self, on_look: Callable[[int], None] = lambda count: None) -> None:
+        self.on_look = on_look
+        self.looks = 0
+
+    def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n,) -> (2,)."""
+        return np.array([1.0, 0.0], np.float32)
+
+    def look(
+        self, rgb: RgbImage, config: SegmentConfig
+    ) -> Generator[StageEvent, None, FrameAnalysis]:
+        """Analyse (H, W, 3) uint8."""
+        self.looks += 1
+        self.on_look(self.looks)
+        yield StageEvent("looking")
+        size = rgb.shape[0], rgb.shape[1]
+        work = work_size(*size)
+        left = np.zeros(work, np.float32)
+        left[:, : max(1, work[1] // 2)] = 1
+        logits = np.full((1, 16, 16), -9, np.float16)
+        logits[:, :, :8] = 9
+        return FrameAnalysis(
+            size=size,
+            groups=np.stack([left, np.zeros_like(left)]),
+            presence=np.array([0.9, 0.0], np.float32),
+            saliency=left,
+            tokens=np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32),
+            token_grid=(8, 8),
+            proposals=Proposals(
+                logits=logits,
+                masks=left[None] > 0,
+                quality=np.ones(1, np.float32),
+                stability=np.ones(1, np.float32),
+                prompts=np.zeros((1, 2), np.float32),
+            ),
+            looks=np.array([[0.9, 0.0]], np.float32),
+        )
+
+
+def fake_segmenter(bundle: LeftHalf) -> Callable[[SegmentConfig, str], Segmenter]:
+    """What stands in for `segment.load_segmenter`: the real pipeline around `bundle`."""
+    return lambda config, device: Segmenter(config, "cpu", bundle=bundle)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text())
