@@ -47,6 +47,7 @@ class ActionRow:
 R = ActionRow
 ACTIONS = (
     R("open", "&Open…", "File", "ask_open", ("Ctrl+O",), icon="open"),
+    R("open_demo", "Open the &demo clip", "File", "open_demo"),
     R("close_clip", "&Close clip", "File", "close_clip", ("Ctrl+W",), needs="clip"),
     R("quit", "&Quit", "File", "close", ("Ctrl+Q",), separator=True),
     R("set_in", "Set &in point", "Edit", "session.set_in", ("[",), needs="clip"),
@@ -61,9 +62,13 @@ ACTIONS = (
       group="overlay", separator=True),
     R("overlay_evidence", "&Evidence map", "View", "inspector.choose", ("2",), ("evidence",),
       group="overlay"),
-    R("overlay_saliency", "&Saliency map", "View", "inspector.choose", ("3",), ("saliency",),
+    R("overlay_region", "&Region", "View", "inspector.choose", ("3",), ("region",),
       group="overlay"),
-    R("overlay_clusters", "C&lusters", "View", "inspector.choose", ("4",), ("clusters",),
+    R("overlay_saliency", "&Saliency map", "View", "inspector.choose", ("4",), ("saliency",),
+      group="overlay"),
+    R("overlay_clusters", "C&lusters", "View", "inspector.choose", ("5",), ("clusters",),
+      group="overlay"),
+    R("overlay_proposals", "&Proposals", "View", "inspector.choose", ("6",), ("proposals",),
       group="overlay"),
     R("zoom_in", "Zoom &in", "View", "view.zoom_by", ("+", "="), (1,), separator=True),
     R("zoom_out", "Zoom &out", "View", "view.zoom_by", ("-",), (-1,)),

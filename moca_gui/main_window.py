@@ -22,6 +22,8 @@ from PySide6.QtWidgets import (
     QMainWindow,
 )
 
+from moca_core.errors import MocaError
+from moca_core.paths import resource
 from moca_gui import theme as themes
 from moca_gui.actions import ACTIONS, fill_menus, make_actions
 from moca_gui.dialogs.about import AboutDialog
@@ -31,11 +33,13 @@ from moca_gui.dialogs.shortcuts import ShortcutsDialog
 from moca_gui.dialogs.weights import WeightsDialog
 from moca_gui.icons import icon, logo
 from moca_gui.jobs import JobPool
+from moca_gui.kept import KeptResults, open_results
 from moca_gui.opener import OpenedClip, Opener, open_video
 from moca_gui.panels.inspector import Inspector, overlay
 from moca_gui.panels.log import LogPanel
 from moca_gui.panels.objects import ObjectsPanel
 from moca_gui.panels.recent import RecentMenu
+from moca_gui.panels.start import StartPage
 from moca_gui.panels.status import StatusBar
 from moca_gui.panels.timeline import Timeline
 from moca_gui.panels.transport import Transport
@@ -54,7 +58,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 PROGRAM = "MoCA Studio"
-EMPTY_TEXT = "Drop a video here, or press Ctrl+O"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Services:
     read_sound: Callable[[Clip], Iterator[SoundPart]] = read_sound
     audio_factory: AudioFactory = open_audio_clock
     make_segmenter: Callable[[], SegmenterLike] = load_segmenter
+    open_store: Callable[[Path, SegmenterLike], KeptResults] = open_results
     weights: WeightsSource = field(default_factory=ManagedWeights)
 
 
@@ -97,6 +101,7 @@ class MainWindow(QMainWindow):
             self.pool,
             self.settings,
             services.make_segmenter,
+            services.open_store,
             self._weights_ready,
             self,
         )
@@ -120,7 +125,7 @@ class MainWindow(QMainWindow):
 
     def _make_parts(self) -> None:
         self.view = FrameView(self.theme)
-        self.view.set_placeholder(EMPTY_TEXT)
+        self.start_page = StartPage(self.state, self.view)
         self.transport = Transport(self.session, self.player, self.actions_by_name, self.theme)
         self.timeline = Timeline(self.session, self.player, self.sound, self.theme)
         self.objects = ObjectsPanel(self.session)
@@ -156,6 +161,9 @@ class MainWindow(QMainWindow):
         self.runner.failed.connect(self._on_run_failed)
         self.runner.ended.connect(session.note)
         self.status.job.cancel_pressed.connect(self.runner.cancel)
+        self.start_page.open_pressed.connect(self.ask_open)
+        self.start_page.demo_pressed.connect(self.open_demo)
+        self.start_page.recent_pressed.connect(self.open_path)
         self.opener.opened.connect(self._on_opened)
         self.opener.failed.connect(self._on_open_failed)
         QGuiApplication.styleHints().colorSchemeChanged.connect(self._on_system_scheme)
@@ -173,6 +181,15 @@ class MainWindow(QMainWindow):
         """Open a clip; the clip that is open stays until the new one is ready."""
         self.opener.open(Path(path))
 
+    def open_demo(self) -> None:
+        """Open the clip that comes with the program."""
+        try:
+            self.open_path(resource("demo/demo.mp4"))
+        except FileNotFoundError as error:
+            self.show_error(
+                "Can't open the demo clip", MocaError(str(error), "Install the program again.")
+            )
+
     def ask_open(self) -> None:
         """Ask for a clip and open it."""
         recent = self.state.recent()
@@ -189,6 +206,7 @@ class MainWindow(QMainWindow):
         self._release_clip()
         self.session.set_clip(None)
         self.sound.load(None)
+        self.start_page.show_page()
         self.setWindowTitle(PROGRAM)
 
     def _release_clip(self) -> None:
@@ -200,6 +218,7 @@ class MainWindow(QMainWindow):
     def _on_opened(self, opened: OpenedClip) -> None:
         self._release_clip()
         self.session.set_clip(opened.clip)
+        self.start_page.hide()
         self.player.attach(opened.clip, opened.first)
         self.sound.load(opened.clip)
         self.state.add_recent(opened.clip.path)
@@ -238,9 +257,13 @@ class MainWindow(QMainWindow):
         result = session.result
         chosen = overlay(self.inspector.current)
         values = session.results.maps(session.frame).get(chosen.map_name)
-        drawn = draw_map(chosen.text, values, chosen.discrete) if values is not None else None
+        drawn = None
+        if values is not None:
+            drawn = draw_map(chosen.text, values, chosen.labels, chosen.bare_zero)
         banner = ""
-        if result is not None and not result.objects:
+        if chosen.map_name and values is None and session.image is not None:
+            banner = f"No {chosen.text.lower()} map of this frame: run on it (R)"
+        elif result is not None and not result.objects:
             banner = f"No mask: {result.reason}"
         elif result is not None and result.coarse:
             banner = "Coarse mask: no proposal matched"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 from PySide6.QtCore import QObject, Signal
 
 from moca_core.config import SegmentConfig
 from moca_core.errors import MocaError
 from moca_core.types import FrameEvent, NoteEvent, SegmentEvent, StageEvent
+from moca_gui.eta import Pace
 from moca_gui.jobs import Job, JobPool, JobState
+from moca_gui.kept import KeptResults, open_results
 from moca_gui.results import PackedResult, pack
 from moca_gui.session import Clip, Session
 from moca_gui.settings import Settings
@@ -24,8 +27,9 @@ _log = logging.getLogger(__name__)
 class SegmenterLike(Protocol):
     """What is needed of `moca_core.pipeline.segmenter.Segmenter`."""
 
-    def clip(self, path: Any, **options: Any) -> Iterator[SegmentEvent]:
-        """Yield the events of a run."""
+    @property
+    def clip(self) -> Callable[..., Iterator[SegmentEvent]]:
+        """The method that yields the events of a run."""
         ...
 
 
@@ -48,10 +52,13 @@ class Finished:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What to run on: `frames` as for `Segmenter.clip`, or a range in seconds."""
+    """What to run on: `frames` as for `Segmenter.clip`, or a range in seconds.
+
+    A clip or range gets masks at every frame, so that they move with the object while playing.
+    """
 
     title: str
-    frames: str | Sequence[int] = "keys"
+    frames: str | Sequence[int] = "all"
     start_s: float | None = None
     end_s: float | None = None
     keep_maps: bool = False
@@ -79,6 +86,7 @@ class Runner(QObject):
         pool: JobPool,
         settings: Settings,
         make_segmenter: Callable[[], SegmenterLike] = load_segmenter,
+        open_store: Callable[[Path, SegmenterLike], KeptResults] = open_results,
         ready: Callable[[], bool] = lambda: True,
         parent: QObject | None = None,
     ) -> None:
@@ -88,11 +96,11 @@ class Runner(QObject):
         self._pool = pool
         self._settings = settings
         self._make_segmenter = make_segmenter
+        self._open_store = open_store
         self._ready = ready
         self._segmenter: SegmenterLike | None = None  # kept warm; touched by the worker only
         self._request: RunRequest | None = None
-        self._began = 0.0
-        self._first_done = 0
+        self._pace = Pace()
         self._count = 0
 
     def run_frame(self) -> None:
@@ -102,10 +110,15 @@ class Runner(QObject):
 
     def run_range(self) -> None:
         """Run on the in/out range."""
+        clip, chosen = self.session.clip, self.session.range
+        if clip is None or chosen is None:
+            return
         span = self.session.range_seconds()
-        if span is not None:
-            keep = self._settings.get("keep_maps")
-            self._start(RunRequest("Run on the range", "keys", span[0], span[1], keep))
+        assert span is not None
+        # To the middle of the last frame: its end is the beginning of the next one.
+        stop_s = (clip.time_of(chosen[1]) + span[1]) / 2
+        keep = self._settings.get("keep_maps")
+        self._start(RunRequest("Run on the range", "all", span[0], stop_s, keep))
 
     def run_clip(self) -> None:
         """Run on the whole clip."""
@@ -132,7 +145,7 @@ class Runner(QObject):
         self._request = request
         if not self._ready():
             return
-        self._began, self._first_done = time.monotonic(), 0
+        self._pace = Pace()
         self._count = 0
         self.job = self._pool.start(
             request.title,
@@ -149,20 +162,28 @@ class Runner(QObject):
             yield StageEvent("loading the models")
             self._segmenter = self._make_segmenter()
         segmenter = self._segmenter
-        device = ""
-        options: dict[str, Any] = {"keep_maps": request.keep_maps}
+        kept = self._open_store(clip.path, segmenter)
+        options: dict[str, Any] = {"keep_maps": request.keep_maps, "store": kept}
         if request.start_s is not None:
             options |= {"start_s": request.start_s, "end_s": request.end_s}
         every = self._settings.get("key_frame_every_s")
-        for event in segmenter.clip(clip.path, frames=request.frames, every_s=every, **options):
-            choice = str(getattr(segmenter, "device", "") or "")
-            if choice != device:
-                device = choice
-                yield DeviceKnown(choice)
-            if isinstance(event, FrameEvent):
-                yield Finished(pack(event.result), event.done, event.total, event.stored)
-            else:
-                yield event
+        events = segmenter.clip(clip.path, frames=request.frames, every_s=every, **options)
+        device = ""
+        # Closed with this generator: a cancel lets go of the clip here and now.
+        with closing(cast("Generator[SegmentEvent, None, None]", events)):
+            for event in events:
+                if note := kept.take_note():
+                    yield NoteEvent(note)
+                choice = str(getattr(segmenter, "device", "") or "")
+                if choice != device:
+                    device = choice
+                    yield DeviceKnown(choice)
+                if isinstance(event, FrameEvent):
+                    yield Finished(pack(event.result), event.done, event.total, event.stored)
+                else:
+                    yield event
+        if note := kept.take_note():
+            yield NoteEvent(note)
 
     def _on_event(self, clip: Clip, event: Any) -> None:
         if isinstance(event, DeviceKnown):
@@ -173,23 +194,17 @@ class Runner(QObject):
             if clip is self.session.clip:
                 self.session.add_result(event.result)
             self._count += 1
+            self._pace.note(event.done, event.total, key=event.result.key, stored=event.stored)
             self._show_progress("", event.done, event.total)
-        elif isinstance(event, StageEvent) and not self._count:
-            self._show_progress(event.stage, event.done, event.total)
+        elif isinstance(event, StageEvent):
+            # Once frames come, the count says more than the stage.
+            self._show_progress("" if self._count else event.stage, event.done, event.total)
 
     def _show_progress(self, stage: str, done: int, total: int) -> None:
         if self.job is None or self.job.cancelling:
             return
-        eta = None
-        if self._count:
-            if not self._first_done:
-                # The rate counts from the first frame on: loading the models isn't repeated.
-                self._first_done, self._began = done, time.monotonic()
-            elif done > self._first_done:
-                per_frame = (time.monotonic() - self._began) / (done - self._first_done)
-                eta = per_frame * (total - done)
         text = f"{self.job.title}: {stage}" if stage else self.job.title
-        self.progressed.emit(text, done, total, eta)
+        self.progressed.emit(text, done, total, self._pace.left_s())
 
     def _on_finished(self, job: Job) -> None:
         self.job = None

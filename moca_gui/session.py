@@ -71,7 +71,7 @@ class Session(QObject):
         self.image: QImage | None = None
         self.range: tuple[int, int] | None = None  # first and last frame, both inside
         self.hidden_objects: set[int] = set()
-        self.audio_window_s = 1.92
+        self.audio_window_s = 2.0  # of the compact bundle, whose module imports torch
 
     def set_clip(self, clip: Clip | None) -> None:
         """Put `clip` in place of the open one; the caller closes the old reader."""

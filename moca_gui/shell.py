@@ -15,7 +15,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-DOCK_WIDTH_PX = 290
+DOCK_WIDTH_PX = 300
+DOCK_LEAST_PX = 240
 
 
 def rule() -> QFrame:
@@ -53,7 +54,7 @@ def make_docks(
         dock.setObjectName(f"dock {title}")  # the name under which its place is stored
         dock.setAccessibleName(title)
         dock.setWidget(widget)
-        widget.setMinimumWidth(230)
+        widget.setMinimumWidth(DOCK_LEAST_PX)
         window.addDockWidget(area, dock)
         docks[title] = dock
     docks["Log"].hide()

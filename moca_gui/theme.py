@@ -125,6 +125,10 @@ QPushButton {{ background: {raised}; border: 1px solid {border}; border-radius: 
 QPushButton:hover {{ background: {hover}; }}
 QPushButton:focus {{ border-color: {accent}; }}
 QPushButton:disabled {{ color: {empty}; }}
+QPushButton#link {{ background: transparent; border: 1px solid transparent; color: {accent};
+    padding: 3px 8px; }}
+QPushButton#link:hover {{ background: {raised}; }}
+QPushButton#link:focus {{ border-color: {accent}; }}
 QDockWidget {{ font-weight: 600; titlebar-close-icon: none; titlebar-normal-icon: none; }}
 QDockWidget::title {{ background: {window}; padding: 7px 10px; text-align: left; }}
 QMainWindow::separator {{ background: {window}; width: 5px; height: 5px; }}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QCloseEvent
+from PySide6.QtGui import QCloseEvent, QFont
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QDialog,
+    QFileDialog,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -22,7 +27,7 @@ from moca_core.errors import MocaError
 from moca_gui.jobs import Job, JobPool, JobState
 from moca_gui.weights import FetchProgress, WeightRow, WeightsSource
 
-COLUMNS = ("File", "Size", "Licence", "State")
+COLUMNS = ("For", "File", "Size", "Licence", "State")
 
 
 class WeightsDialog(QDialog):
@@ -42,12 +47,17 @@ class WeightsDialog(QDialog):
         self.summary.setObjectName("dim")
         self.summary.setWordWrap(True)
         self.table = self._make_table()
+        self._bold = QFont(self.font())
+        self._bold.setBold(True)
         self.progress = QProgressBar()
         self.progress.setAccessibleName("Fetch progress")
         self.progress.setRange(0, 1000)
         self.message = QLabel()
         self.message.setWordWrap(True)
         self.message.setAccessibleName("Fetch message")
+        self.file_button = QPushButton("Use a file I have")
+        self.file_button.setToolTip("Copy a weights file that you got elsewhere to its place")
+        self.file_button.clicked.connect(self.ask_file)
         self.fetch_button = QPushButton("Fetch")
         self.fetch_button.setObjectName("primary")
         self.fetch_button.clicked.connect(self.fetch)
@@ -56,6 +66,7 @@ class WeightsDialog(QDialog):
         self.close_button = QPushButton("Close")
         self.close_button.clicked.connect(self.reject)
         buttons = QHBoxLayout()
+        buttons.addWidget(self.file_button)
         buttons.addStretch(1)
         for button in (self.fetch_button, self.cancel_button, self.close_button):
             buttons.addWidget(button)
@@ -65,7 +76,7 @@ class WeightsDialog(QDialog):
         for part in (heading, self.summary, self.table, self.progress, self.message):
             layout.addWidget(part)
         layout.addLayout(buttons)
-        self.setMinimumWidth(620)
+        self.setMinimumWidth(720)
         self.progress.hide()
         self.refresh()
 
@@ -82,6 +93,8 @@ class WeightsDialog(QDialog):
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(64)
+        table.setWordWrap(False)
         return table
 
     def refresh(self) -> None:
@@ -90,7 +103,10 @@ class WeightsDialog(QDialog):
         self.table.setRowCount(len(rows))
         for index, row in enumerate(rows):
             for column, text in enumerate(_cells(row)):
-                self.table.setItem(index, column, QTableWidgetItem(text))
+                item = QTableWidgetItem(text)
+                if not row.present and column == len(COLUMNS) - 1:
+                    item.setFont(self._bold)
+                self.table.setItem(index, column, item)
         height = self.table.horizontalHeader().height() + 8
         self.table.setMinimumHeight(
             height + self.table.verticalHeader().defaultSectionSize() * len(rows)
@@ -106,18 +122,32 @@ class WeightsDialog(QDialog):
         else:
             self.summary.setText("All files are here. The program works without a network.")
         running = self._job is not None
+        self.file_button.setEnabled(not running)
         self.fetch_button.setVisible(not running and bool(missing))
         self.fetch_button.setDefault(bool(missing))
         self.cancel_button.setVisible(running)
 
     def fetch(self) -> None:
         """Fetch what is missing; what came before a break is used again."""
+        self._start(self._source.fetch, "Looking for a source")
+
+    def ask_file(self) -> None:
+        """Ask for a weights file and put it where it belongs."""
+        name, _ = QFileDialog.getOpenFileName(self, "Use a weights file", str(Path.home()))
+        if name:
+            self.use_file(Path(name))
+
+    def use_file(self, path: Path) -> None:
+        """Put a copy of `path` where it belongs, if it is one of the files."""
+        self._start(partial(self._source.take, path), f"Reading {path.name}")
+
+    def _start(self, make: Callable[[], Iterable[FetchProgress]], message: str) -> None:
         if self._job is not None:
             return
-        self.message.setText("Looking for a source")
+        self.message.setText(message)
         self.progress.setRange(0, 0)
         self.progress.show()
-        self._job = self._pool.start("weights", self._source.fetch)
+        self._job = self._pool.start("weights", make)
         # Connected here, and not by the pool, so that Qt cuts them when this window goes first.
         self._job.yielded.connect(self._show)
         self._job.finished.connect(self._on_finished)
@@ -135,7 +165,8 @@ class WeightsDialog(QDialog):
             self.progress.setRange(0, 1000)
             self.progress.setValue(1000 * event.done // event.total)
             sizes = f"{event.done / 1e6:.1f} of {event.total / 1e6:.1f} MB"
-            self.message.setText(f"{event.name}: {sizes}")
+            source = f" from {event.source}" if event.source else ""
+            self.message.setText(f"{event.name}: {sizes}{source}")
         if event.text:
             self.message.setText(f"{event.name}: {event.text}" if event.name else event.text)
 
@@ -169,6 +200,7 @@ class WeightsDialog(QDialog):
         super().closeEvent(event)
 
 
-def _cells(row: WeightRow) -> tuple[str, str, str, str]:
-    state = "here" if row.present else "missing"
-    return row.name, f"{row.size_bytes / 1e6:.1f} MB", row.licence, state
+def _cells(row: WeightRow) -> tuple[str, ...]:
+    state = "here" if row.present else row.state or "missing"
+    size = f"{row.size_bytes / 1e6:.1f} MB"
+    return row.role.capitalize(), row.name, size, row.licence, state

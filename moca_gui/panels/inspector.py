@@ -19,21 +19,41 @@ from moca_gui.session import Session
 
 @dataclass(frozen=True)
 class Overlay:
-    """One row: what can lie over the frame. `map_name` is a key of `FrameResult.maps`."""
+    """One row: what can lie over the frame.
+
+    Attributes
+    ----------
+    name : how the program calls it.
+    text : what the user reads.
+    map_name : key of `FrameResult.maps`; empty for the masks.
+    labels : what the numbers of a map of labels count (`clusters`); empty for a map of values.
+    bare_zero : the label 0 means nothing, and is left transparent.
+    hint : one line that explains it.
+    """
 
     name: str
     text: str
     map_name: str = ""
-    discrete: bool = False
+    labels: str = ""
+    bare_zero: bool = False
     hint: str = ""
 
 
-# In the order of the keys 1 to 4.
+# In the order of the keys 1 to 6.
 OVERLAYS = (
     Overlay("masks", "Masks", hint="The sounding objects"),
     Overlay("evidence", "Evidence", "evidence", hint="How well each place fits the sound"),
+    Overlay("region", "Region", "region", hint="What the evidence claims, before the proposals"),
     Overlay("saliency", "Saliency", "saliency", hint="What stands out, whatever it sounds like"),
-    Overlay("clusters", "Clusters", "clusters", True, "Places with like features"),
+    Overlay("clusters", "Clusters", "clusters", "clusters", hint="Places with like features"),
+    Overlay(
+        "proposals",
+        "Proposals",
+        "proposals",
+        "proposals",
+        True,
+        "The masks to choose from; smaller ones lie on top",
+    ),
 )
 _ROWS = {row.name: row for row in OVERLAYS}
 
@@ -122,10 +142,11 @@ class Inspector(QWidget):
             item.setForeground(self.palette().text() if there else self.palette().placeholderText())
         chosen = overlay(self.current)
         missing = bool(chosen.map_name) and chosen.map_name not in maps
-        self.note.setVisible(missing)
+        self.note.setText(chosen.hint)
         if missing:
             self.note.setText(
-                "No map for this frame. Run on this frame (R), or switch on Run > Keep maps."
+                "Only key frames that keep their maps have one. Run on this frame (R) makes it; "
+                "Run > Keep maps keeps those of later runs."
             )
         kind = "not run"
         if result is not None:

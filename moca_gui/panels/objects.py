@@ -19,6 +19,7 @@ from moca_gui.colormaps import object_colour
 from moca_gui.results import PackedObject
 from moca_gui.session import Session
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _NUMBER = Qt.ItemDataRole.UserRole
 
 
@@ -36,6 +37,7 @@ class ObjectsPanel(QWidget):
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(28)
         self.table.setShowGrid(False)
+        self.table.setWordWrap(False)  # a long name is cut at its end, not at a word
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -81,7 +83,7 @@ class ObjectsPanel(QWidget):
         result = self.session.result
         objects = result.objects if result is not None else ()
         heard = result.heard if result is not None else ()
-        text = ", ".join(f"{name} {weight:.2f}" for name, weight in heard[:4])
+        text = ", ".join(f"{name}{_NO_BREAK}{weight:.2f}" for name, weight in heard[:4])
         self.heard.setText(f"Heard: {text}" if text else "")
         self.heard.setVisible(bool(text))
         if not objects:
@@ -100,7 +102,7 @@ class ObjectsPanel(QWidget):
 
     def _empty_text(self) -> str:
         if self.session.clip is None:
-            return "Open a clip to begin."
+            return "The objects of the frame on screen are listed here."
         result = self.session.result
         if result is None:
             return "This frame was not run. Choose Run, or press Ctrl+R for the whole clip."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import QSize, Qt, QTimer, Signal
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -21,20 +21,31 @@ NOTE_SECONDS = 12
 
 
 class ElidedLabel(QLabel):
-    """A label that shortens its text to the room it has, with the whole of it as a tool tip."""
+    """A label that shortens its text to the room it has, with the whole of it as a tool tip.
 
-    def __init__(self, name: str) -> None:
+    It asks for the room of its text, or, with `greedy`, for all that is left.
+    """
+
+    def __init__(self, name: str, greedy: bool = False) -> None:
         super().__init__()
         self._full = ""
         self.setAccessibleName(name)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        self.setMinimumWidth(40)
+        policy = QSizePolicy.Policy
+        self.setSizePolicy(policy.Expanding if greedy else policy.Maximum, policy.Preferred)
 
     def set_full_text(self, text: str) -> None:
         """Show `text`, or as much of it as fits."""
         self._full = text
         self.setToolTip(text)
+        self.updateGeometry()
         self._elide()
+
+    def sizeHint(self) -> QSize:
+        width = self.fontMetrics().horizontalAdvance(self._full) + 4
+        return QSize(width, super().sizeHint().height())
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(min(self.sizeHint().width(), 44), super().minimumSizeHint().height())
 
     @property
     def full_text(self) -> str:
@@ -59,8 +70,7 @@ class JobStrip(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
-        self.text = QLabel()
-        self.text.setAccessibleName("Job")
+        self.text = ElidedLabel("Job")
         self.bar = QProgressBar()
         self.bar.setFixedWidth(130)
         self.bar.setAccessibleName("Job progress")
@@ -77,7 +87,7 @@ class JobStrip(QWidget):
     def show_job(self, text: str, done: int, total: int, eta_s: float | None) -> None:
         """Show progress; `total` 0 means unknown."""
         tail = f", {format_short(eta_s)} left" if eta_s is not None else ""
-        self.text.setText(text + tail)
+        self.text.set_full_text(text + tail)
         self.bar.setRange(0, total)
         self.bar.setValue(done)
         self.cancel.setEnabled(True)
@@ -85,7 +95,7 @@ class JobStrip(QWidget):
 
     def show_cancelling(self) -> None:
         """Show that the job is about to stop."""
-        self.text.setText("Cancelling")
+        self.text.set_full_text("Cancelling")
         self.bar.setRange(0, 0)
         self.cancel.setEnabled(False)
 
@@ -101,11 +111,10 @@ class StatusBar(QStatusBar):
         self.position.setAccessibleName("Frame number")
         self.clip = QLabel()
         self.clip.setAccessibleName("Clip facts")
-        self.device = QLabel("Device: chosen at the first run")
-        self.device.setAccessibleName("Device")
-        self.sound = QLabel()
-        self.sound.setAccessibleName("Sound")
-        self.note = ElidedLabel("Note")
+        self.device = ElidedLabel("Device")
+        self.device.set_full_text("Device: chosen at the first run")
+        self.sound = ElidedLabel("Sound")
+        self.note = ElidedLabel("Note", greedy=True)
         self.job = JobStrip()
         row = QWidget()
         # As high as with a job in it, so that the frame above never changes its size.
@@ -140,12 +149,12 @@ class StatusBar(QStatusBar):
 
     def show_sound(self, text: str) -> None:
         """Say why there is no sound, if there is none."""
-        self.sound.setText(text[:1].upper() + text[1:])
+        self.sound.set_full_text(text[:1].upper() + text[1:])
         self._hide_empty()
 
     def show_device(self, text: str) -> None:
         """Name the device and why it was chosen."""
-        self.device.setText(text)
+        self.device.set_full_text(text)
 
     def _show_position(self) -> None:
         clip = self.session.clip
@@ -160,8 +169,9 @@ class StatusBar(QStatusBar):
 
     def _hide_empty(self) -> None:
         for label, line in self._lines:
-            label.setVisible(bool(label.text()))
-            line.setVisible(bool(label.text()))
+            text = label.full_text if isinstance(label, ElidedLabel) else label.text()
+            label.setVisible(bool(text))
+            line.setVisible(bool(text))
 
 
 def clip_facts(clip: Clip) -> str:

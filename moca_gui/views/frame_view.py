@@ -47,7 +47,6 @@ class FrameView(QWidget):
         self._objects: list[DrawnObject] = []
         self._map: DrawnMap | None = None
         self._banner = ""
-        self._placeholder = ""
         self._zoom = 0.0  # 0: fit
         self._centre = QPointF()
         self._grabbed: QPointF | None = None
@@ -59,11 +58,6 @@ class FrameView(QWidget):
     def set_theme(self, theme: Theme) -> None:
         """Take the theme's colours."""
         self._theme = theme
-        self.update()
-
-    def set_placeholder(self, text: str) -> None:
-        """Text in place of a frame while no clip is open."""
-        self._placeholder = text
         self.update()
 
     # -- content ------------------------------------------------------------------------------
@@ -232,8 +226,6 @@ class FrameView(QWidget):
         painter = QPainter(self)
         painter.fillRect(self.rect(), QColor(self._theme.stage))
         if self._image is None:
-            painter.setPen(QColor(self._theme.dim))
-            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, self._placeholder)
             return
         rect = self.frame_rect()
         smooth = self.scale * self.devicePixelRatioF() < SQUARES_FROM

@@ -44,7 +44,12 @@ class DrawnMap:
     image: QImage
     low: float
     high: float
-    discrete: bool
+    labels: str = ""  # what a map of labels counts; empty for a map of values
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the values are labels."""
+        return bool(self.labels)
 
 
 def draw_object(item: PackedObject) -> DrawnObject:
@@ -91,22 +96,32 @@ def add_rounded(path: QPainterPath, polygon: NDArray[np.float32]) -> None:
     path.closeSubpath()
 
 
-def draw_map(title: str, values: NDArray, discrete: bool) -> DrawnMap:
-    """Colour a map; viridis, or one colour a label for a `discrete` one."""
+def draw_map(title: str, values: NDArray, labels: str = "", bare_zero: bool = False) -> DrawnMap:
+    """Colour a map (h, w): viridis, or one colour a label where `labels` says what they count.
+
+    With `bare_zero` the label 0 stays transparent.
+    """
     values = np.asarray(values)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    if discrete:
+    if labels:
         colours = np.array([tuple(bytes.fromhex(c[1:])) for c in OBJECT_COLOURS], np.uint8)
         rgb = colours[values.astype(int) % len(colours)]
     else:
         rgb = apply(values, "viridis", low, high)
-    rgb = np.ascontiguousarray(rgb)
     height, width = rgb.shape[:2]
-    image = QImage(rgb.data, width, height, 3 * width, QImage.Format.Format_RGB888)
-    return DrawnMap(
-        title, values, image.convertToFormat(QImage.Format.Format_RGB32), low, high, discrete
-    )
+    rgba = np.dstack([rgb, np.full((height, width), 255, np.uint8)])  # (h, w, 4)
+    if bare_zero:
+        rgba[values == 0] = 0
+    image = QImage(rgba.data, width, height, 4 * width, QImage.Format.Format_RGBA8888)
+    image = image.convertToFormat(QImage.Format.Format_ARGB32_Premultiplied)
+    return DrawnMap(title, values, image, low, high, labels)
+
+
+def count_labels(item: DrawnMap) -> int:
+    """How many labels a map of labels shows."""
+    found = np.unique(item.values)
+    return int(np.count_nonzero(found)) if item.labels == "proposals" else len(found)
 
 
 def paint_object(painter: QPainter, item: DrawnObject, smooth: bool) -> None:
@@ -204,7 +219,7 @@ def paint_colour_bar(painter: QPainter, item: DrawnMap, area: QRectF, under: flo
     """Paint the scale of a map at the bottom right of `area`, with the value under the cursor."""
     metrics = QFontMetricsF(painter.font())
     line = metrics.height()
-    width, height = 160.0, 3 * line + 26
+    width, height = 160.0, 2 * line + 20 if item.discrete else 2 * line + 34
     box = QRectF(area.right() - width - 12, area.bottom() - height - 12, width, height)
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(_GROUND)
@@ -219,7 +234,7 @@ def paint_colour_bar(painter: QPainter, item: DrawnMap, area: QRectF, under: flo
     if item.discrete:
         painter.setPen(_DIM)
         foot = QRectF(inner.left(), head.bottom() + 6, inner.width(), line)
-        painter.drawText(foot, Qt.AlignmentFlag.AlignLeft, f"{int(item.high) + 1} labels")
+        painter.drawText(foot, Qt.AlignmentFlag.AlignLeft, f"{count_labels(item)} {item.labels}")
         return
     rgb = np.ascontiguousarray(table("viridis")[None])  # (1, 256, 3)
     gradient = QImage(rgb.data, 256, 1, 768, QImage.Format.Format_RGB888)

@@ -30,6 +30,7 @@ class TimeRow(QWidget):
     range_dragged = Signal(float, float)
 
     title = ""
+    bare = False  # True: the plot has no ground of its own
     whole_clip = False  # True: shows the whole clip, whatever the axis shows
 
     def __init__(
@@ -103,7 +104,8 @@ class TimeRow(QWidget):
             painter.setFont(self.font())
             painter.fillRect(self.rect(), QColor(self.theme.panel))
             self._paint_title(painter)
-            painter.fillRect(self.plot, QColor(self.theme.base))
+            if not self.bare:
+                painter.fillRect(self.plot, QColor(self.theme.base))
             if self.axis.duration_s > 0:
                 painter.setClipRect(self.plot)
                 self.paint_ground(painter)

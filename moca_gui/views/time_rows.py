@@ -57,11 +57,11 @@ class RulerRow(TimeRow):
     """Ticks and times; drag to scrub."""
 
     title = ""
+    bare = True
 
     def paint_ground(self, painter: QPainter) -> None:
         painter.setFont(small_font(self.font()))
         metrics = QFontMetricsF(painter.font())
-        painter.fillRect(self.plot, QColor(self.theme.panel))
         for time_s, label in ticks(self.view_s, self.plot.width() / 92):
             x = round(self.x_of(time_s)) + 0.5
             painter.setPen(QColor(self.theme.empty))

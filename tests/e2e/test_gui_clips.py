@@ -149,7 +149,7 @@ def test_what_cant_be_opened_is_said_and_the_clip_stays(window, open_in, qtbot, 
     from moca_gui.dialogs.errors import ErrorDialog
 
     open_in(window, write_clip(tmp_path / "good.mp4", audio=False))
-    assert window.status.sound.text() == "No audio track"
+    assert window.status.sound.full_text == "No audio track"
     bad = write_bad(kind, tmp_path)
     with qtbot.waitSignal(window.opener.failed, timeout=10000) as failed:
         window.open_path(bad)

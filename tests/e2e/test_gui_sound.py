@@ -88,7 +88,7 @@ def test_the_flash_is_seen_when_the_beep_is_heard(
     try:
         with qtbot.waitSignal(window.opened, timeout=10000):
             window.open_path(write_flash(tmp_path / "flash.mkv"))
-        assert window.status.sound.text() == ""
+        assert window.status.sound.full_text == ""
         window.player.play()
         assert window.player.clock_name == "sound"
         stream = card.made[-1]

@@ -52,6 +52,7 @@ def segmenter() -> FakeSegmenter:
 def services(segmenter: FakeSegmenter) -> dict[str, Any]:
     """What the window takes from outside; a test may replace entries before `make_window`."""
     from moca_gui.clocks import AudioUnavailableError
+    from moca_gui.kept import KeptResults
 
     def no_device(clip: Any, run: Any) -> Any:
         raise AudioUnavailableError("no audio device")
@@ -61,6 +62,7 @@ def services(segmenter: FakeSegmenter) -> dict[str, Any]:
         "read_sound": fake_sound,
         "audio_factory": no_device,
         "make_segmenter": lambda: segmenter,
+        "open_store": lambda clip, made: KeptResults(None),
         "weights": FakeWeights(),
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from moca_core.device import DeviceChoice
-from moca_core.errors import MediaError
+from moca_core.errors import MediaError, WeightsError
 from moca_core.types import (
     REASON_NO_AUDIO,
     REASON_SILENT,
@@ -112,6 +112,7 @@ class FakeSegmenter:
     )
     requests: list[dict[str, Any]] = field(default_factory=list)
     yielded: int = 0
+    keeps: bool = False  # saves its results in the store, as the real method does
 
     def result(self, index: int, keep_maps: bool = False) -> FrameResult:
         height, width = self.size
@@ -159,6 +160,8 @@ class FakeSegmenter:
             yield StageEvent("frames", done - 1, len(frames))
             self.yielded += 1
             result = self.result(index, options.get("keep_maps", False))
+            if self.keeps:
+                options["store"].save(result)
             yield FrameEvent(result, done, len(frames))
 
 
@@ -173,9 +176,17 @@ class FakeWeights:
 
     def rows(self) -> list[WeightRow]:
         return [
-            WeightRow("first.onnx", 4_000_000, "MIT", True),
-            WeightRow("second.pt", 40_700_000, "Apache-2.0", not self.missing),
+            WeightRow("first.onnx", 4_000_000, "MIT", True, "tokens", "ready"),
+            WeightRow(
+                "second.pt", 40_700_000, "Apache-2.0", not self.missing, "mask proposals", "missing"
+            ),
         ]
+
+    def take(self, path: Path) -> Iterator[FetchProgress]:
+        yield FetchProgress(path.name, 0, 0, "reading it")
+        if path.read_text() != "second":
+            raise WeightsError(f"{path}: not a weights file of this program", "Choose another.")
+        self.missing = False
 
     def fetch(self) -> Iterator[FetchProgress]:
         for step in range(self.fetched, 11):

@@ -88,7 +88,7 @@ def test_one_action_of_a_group_is_checked(window, qtbot):
 
     assert checked("theme") == ["theme_system"]
     assert checked("overlay") == ["overlay_masks"]
-    qtbot.keyClick(window, Qt.Key.Key_3)
+    qtbot.keyClick(window, Qt.Key.Key_4)
     assert checked("overlay") == ["overlay_saliency"]
     window.inspector.list.setCurrentRow(1)
     assert checked("overlay") == ["overlay_evidence"]

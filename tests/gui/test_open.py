@@ -96,7 +96,7 @@ def test_close_clip_empties_the_window(window, open_clip):
 
 def test_a_clip_without_sound_says_so(window, open_clip):
     open_clip(window, "silent.mp4")
-    assert window.status.sound.text() == "No audio track"
+    assert window.status.sound.full_text == "No audio track"
     assert window.sound.message == "no audio track"
 
 
@@ -107,3 +107,28 @@ def test_closing_while_a_clip_opens_shows_nothing_more(window, qtbot, tmp_path, 
     qtbot.wait(30)
     assert window.session.clip is None
     assert window.findChild(ErrorDialog) is None
+
+
+def test_the_start_page_opens_the_demo_clip_and_comes_back(window, qtbot):
+    page = window.start_page
+    assert page.isVisible()
+    assert page.size() == window.view.size()
+    with qtbot.waitSignal(window.opened, timeout=5000):
+        qtbot.mouseClick(page.demo_button, Qt.MouseButton.LeftButton)
+    assert window.session.clip.path.name == "demo.mp4"
+    assert not page.isVisible()
+    qtbot.keyClick(window, Qt.Key.Key_W, Qt.KeyboardModifier.ControlModifier)
+    assert page.isVisible()
+    recent = [b for b in page.findChildren(QPushButton) if b.objectName() == "link"]
+    assert [button.text() for button in recent] == ["demo.mp4"]
+    with qtbot.waitSignal(window.opened, timeout=5000):
+        qtbot.mouseClick(recent[0], Qt.MouseButton.LeftButton)
+    assert not page.isVisible()
+
+
+def test_the_start_page_asks_for_a_file(window, qtbot, tmp_path, monkeypatch):
+    chosen = str(tmp_path / "chosen.mp4")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *a, **k: (chosen, ""))
+    with qtbot.waitSignal(window.opened, timeout=3000):
+        qtbot.mouseClick(window.start_page.open_button, Qt.MouseButton.LeftButton)
+    assert window.session.clip.path.name == "chosen.mp4"

@@ -7,14 +7,17 @@ import threading
 import numpy as np
 import pytest
 from gui_fakes import FakeSegmenter, disc
+from PySide6.QtGui import QColor
 
 from moca_core.types import FrameResult, SoundingObject
 from moca_gui import colormaps, theme
+from moca_gui.eta import Pace
 from moca_gui.frames import FrameLoader, to_image
 from moca_gui.jobs import QUEUE_LENGTH, JobPool, JobState
 from moca_gui.results import EMPTY, MASKS, NOT_RUN, ResultStore, pack
 from moca_gui.settings import RECENT_LIMIT, SETTINGS, Settings, WindowState
 from moca_gui.timecode import format_time, parse_position
+from moca_gui.views.overlay import count_labels, draw_map
 
 # -- jobs -------------------------------------------------------------------------------------
 
@@ -309,3 +312,44 @@ def test_odd_widths_keep_their_rows_apart():
         for column in range(7):
             colour = image.pixelColor(column, row).getRgb()[:3]
             assert colour == tuple(frame[row, column].tolist())
+
+
+# -- time left --------------------------------------------------------------------------------
+
+
+def test_time_left_counts_key_frames_and_not_bursts():
+    now = [100.0]
+    pace = Pace(lambda: now[0])
+    pace.note(1, 101, key=True, stored=False)  # the models were loaded before
+    for done in range(2, 26):
+        pace.note(done, 101, key=False, stored=False)
+    assert pace.left_s() is None
+    now[0] = 105.0
+    pace.note(26, 101, key=True, stored=False)  # 25 frames in 5 s: 75 more take 15 s
+    assert pace.left_s() == pytest.approx(15.0)
+    pace.note(27, 101, key=False, stored=False)
+    now[0] = 107.0
+    assert pace.left_s() == pytest.approx(13.0)
+
+
+def test_time_left_forgets_what_came_from_disk():
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    for done in range(1, 51):
+        pace.note(done, 101, key=done % 25 == 1, stored=True)
+    now[0] = 10.0
+    pace.note(51, 101, key=True, stored=False)
+    assert pace.left_s() == pytest.approx(10.0 / 1 * 50)
+
+
+# -- maps -------------------------------------------------------------------------------------
+
+
+def test_labels_are_counted_and_the_bare_zero_is_transparent(qtbot):
+    values = np.array([[0, 0, 3], [0, 5, 3]])
+    clusters = draw_map("Clusters", values, "clusters")
+    proposals = draw_map("Proposals", values, "proposals", bare_zero=True)
+    assert (count_labels(clusters), count_labels(proposals)) == (3, 2)
+    assert clusters.image.pixelColor(0, 0).alpha() == 255
+    assert proposals.image.pixelColor(0, 0).alpha() == 0
+    assert proposals.image.pixelColor(2, 0) == QColor(colormaps.OBJECT_COLOURS[3])

@@ -70,7 +70,7 @@ def test_space_plays_to_the_end_and_stops_on_the_last_frame(window, open_clip, q
     qtbot.keyClick(window, Qt.Key.Key_Space)
     assert window.player.playing
     assert window.player.clock_name == "wall"
-    assert window.status.sound.text() == "No sound: no audio device"
+    assert window.status.sound.full_text == "No sound: no audio device"
     qtbot.waitUntil(lambda: not window.player.playing, timeout=3000)
     at(window, COUNT - 1)
 
@@ -331,7 +331,7 @@ def test_playback_follows_the_sound_card(make_window, services, open_clip, qtbot
     window = make_window()
     open_clip(window)
     stream = FakeStream.made[-1]
-    assert window.status.sound.text() == ""
+    assert window.status.sound.full_text == ""
     window.player.play()
     assert window.player.clock_name == "sound"
     qtbot.wait(150)

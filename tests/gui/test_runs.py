@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from gui_fakes import COUNT, HEIGHT, WIDTH
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 
-from moca_core.errors import WeightsError
+from moca_core.config import SegmentConfig
+from moca_core.errors import StorageError, WeightsError
 from moca_gui.dialogs.errors import ErrorDialog
+from moca_gui.kept import KeptResults, open_results
 from moca_gui.results import EMPTY, MASKS
 
 
@@ -23,10 +26,12 @@ def test_run_on_the_clip_fills_every_frame(window, open_clip, qtbot, segmenter):
     qtbot.keyClick(window, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(run_ended(window), timeout=5000)
     assert len(window.session.results) == COUNT
-    assert window.status.device.text() == "CPU float32: no CUDA device"
+    assert window.status.device.full_text == "CPU float32: no CUDA device"
     assert window.status.note.full_text == f"Run on the clip: {COUNT} frames done."
     assert not window.status.job.isVisible()
-    assert segmenter.requests == [{"frames": "keys", "every_s": 1.0, "keep_maps": False}]
+    (request,) = segmenter.requests
+    assert isinstance(request.pop("store"), KeptResults)
+    assert request == {"frames": "all", "every_s": 1.0, "keep_maps": False}
     assert window.session.results.states[9] == EMPTY
     assert window.session.results.states[8] == MASKS
 
@@ -75,7 +80,7 @@ def test_cancel_button_stops_and_keeps_what_is_done(window, open_clip, qtbot, se
     window.runner.run_clip()
     qtbot.waitUntil(lambda: len(window.session.results) >= 3, timeout=4000)
     qtbot.mouseClick(window.status.job.cancel, Qt.MouseButton.LeftButton)
-    assert window.status.job.text.text() == "Cancelling"
+    assert window.status.job.text.full_text == "Cancelling"
     qtbot.waitUntil(run_ended(window), timeout=1000)
     assert 3 <= len(window.session.results) < COUNT
     assert segmenter.yielded <= len(window.session.results) + 1
@@ -117,7 +122,8 @@ def test_run_on_the_range(window, open_clip, qtbot, segmenter):
     window.session.set_range(10, 19)
     qtbot.keyClick(window, Qt.Key.Key_R, Qt.KeyboardModifier.ShiftModifier)
     qtbot.waitUntil(run_ended(window), timeout=4000)
-    assert (segmenter.requests[0]["start_s"], segmenter.requests[0]["end_s"]) == (0.4, 0.8)
+    # To the middle of the last frame, so that the next one isn't part of it.
+    assert (segmenter.requests[0]["start_s"], segmenter.requests[0]["end_s"]) == (0.4, 0.78)
     assert window.session.results.states.nonzero()[0].tolist() == list(range(10, 20))
 
 
@@ -211,3 +217,56 @@ def test_copy_puts_the_frame_with_its_masks_on_the_clipboard(window, open_clip, 
     tinted = copied.pixelColor(column, row)
     assert tinted.red() > plain.red() + 50
     assert copied.pixelColor(WIDTH - 2, HEIGHT - 2) == window.session.image.pixelColor(0, 0)
+
+
+class FullDisk:
+    """Keeps three results, then the disk is full."""
+
+    def __init__(self):
+        self.saved = []
+
+    def load(self, frame, maps=False):
+        return None
+
+    def save(self, result):
+        if len(self.saved) == 3:
+            raise StorageError("frame_000003.json: can't be written (disk full)", "Free space.")
+        self.saved.append(result.frame)
+
+
+def test_a_full_disk_costs_no_result(make_window, services, open_clip, qtbot, segmenter):
+    disk = FullDisk()
+    services["open_store"] = lambda clip, made: KeptResults(disk)
+    window = make_window()
+    open_clip(window)
+    notes = []
+    window.session.noted.connect(notes.append)
+    segmenter.keeps = True
+    window.runner.run_clip()
+    qtbot.waitUntil(run_ended(window), timeout=5000)
+    assert len(window.session.results) == COUNT
+    assert disk.saved == [0, 1, 2]
+    about_disk = [note for note in notes if "disk full" in note]
+    assert len(about_disk) == 1
+    assert "aren't kept" in about_disk[0]
+
+
+def test_results_folder_that_cannot_be_made_is_a_note(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"some bytes")
+    monkeypatch.setenv("MOCA_CACHE_DIR", str(tmp_path / "cache"))
+    kept = open_results(clip, SimpleNamespace(config=SegmentConfig()))
+    assert "can't be kept" in kept.take_note()
+    assert kept.take_note() == ""
+    assert kept.load(0) is None
+
+
+def test_an_overlay_without_its_map_says_what_to_do(window, open_clip, qtbot):
+    open_clip(window)
+    qtbot.keyClick(window, Qt.Key.Key_2)
+    assert window.view.banner == "No evidence map of this frame: run on it (R)"
+    assert "Run on this frame" in window.inspector.note.text()
+    qtbot.keyClick(window, Qt.Key.Key_R)
+    qtbot.waitUntil(lambda: window.view.banner == "", timeout=4000)
+    assert window.inspector.note.text() == "How well each place fits the sound"

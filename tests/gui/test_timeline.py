@@ -80,7 +80,7 @@ def test_waveform_and_playhead_are_painted(window, open_clip, qtbot):
 def test_audio_window_lies_inside_the_clip(window, open_clip):
     open_clip(window)
     start, stop = window.session.current_window_s()
-    assert (start, stop) == (0.0, pytest.approx(1.92))
+    assert (start, stop) == (0.0, pytest.approx(2.0))
 
 
 def test_results_row_describes_a_frame(window, open_clip, qtbot):

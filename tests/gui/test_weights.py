@@ -7,9 +7,13 @@ import threading
 import pytest
 from gui_fakes import FakeWeights
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFileDialog
 
 from moca_core.errors import WeightsError
 from moca_gui.dialogs.weights import WeightsDialog
+from moca_gui.weights import ManagedWeights
+
+LACKING = "yamnet.tflite"
 
 
 @pytest.fixture
@@ -29,15 +33,15 @@ def dialog(weights, make_window, open_clip, qtbot):
 
 def cells(dialog):
     table = dialog.table
-    return [[table.item(r, c).text() for c in range(4)] for r in range(table.rowCount())]
+    return [[table.item(r, c).text() for c in range(5)] for r in range(table.rowCount())]
 
 
 def test_a_run_without_weights_asks_and_then_goes_on(dialog, qtbot):
     window = dialog.parent()
     assert window.runner.job is None
     assert cells(dialog) == [
-        ["first.onnx", "4.0 MB", "MIT", "here"],
-        ["second.pt", "40.7 MB", "Apache-2.0", "missing"],
+        ["Tokens", "first.onnx", "4.0 MB", "MIT", "here"],
+        ["Mask proposals", "second.pt", "40.7 MB", "Apache-2.0", "missing"],
     ]
     assert "40.7 MB" in dialog.summary.text()
     qtbot.mouseClick(dialog.fetch_button, Qt.MouseButton.LeftButton)
@@ -71,3 +75,58 @@ def test_closing_stops_the_fetch(dialog, weights, qtbot):
     dialog.reject()
     qtbot.waitUntil(lambda: "weights" not in window.pool.titles, timeout=2000)
     assert window.runner.job is None
+
+
+def test_a_file_that_the_user_has_is_used(dialog, qtbot, tmp_path, monkeypatch):
+    wrong, right = tmp_path / "wrong.pt", tmp_path / "right.pt"
+    wrong.write_text("something else")
+    right.write_text("second")
+    dialog.use_file(wrong)
+    qtbot.waitUntil(dialog.file_button.isEnabled, timeout=2000)
+    assert "not a weights file" in dialog.message.text()
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *a, **k: (str(right), ""))
+    with qtbot.waitSignal(dialog.completed, timeout=3000):
+        qtbot.mouseClick(dialog.file_button, Qt.MouseButton.LeftButton)
+
+
+@pytest.fixture
+def lacking(tmp_path, weights_dir, monkeypatch):
+    """The real weights manager on a folder that lacks one small file."""
+    folder = tmp_path / "cache" / "weights"
+    folder.mkdir(parents=True)
+    for path in weights_dir.iterdir():
+        if path.is_file() and path.name != LACKING:
+            (folder / path.name).symlink_to(path)
+    monkeypatch.setenv("MOCA_CACHE_DIR", str(folder.parent))
+    return folder
+
+
+@pytest.mark.weights
+def test_the_real_rows_say_what_is_missing(lacking, weights_dir):
+    rows = ManagedWeights().rows()
+    assert [row.name for row in rows if not row.present] == [LACKING]
+    assert {row.state for row in rows} == {"ready", "missing"}
+    assert all(row.role and row.licence and row.size_bytes for row in rows)
+    (lacking / LACKING).write_bytes(b"too short")
+    assert {row.state for row in ManagedWeights().rows()} == {"ready", "damaged"}
+    (lacking / LACKING).unlink()
+    list(ManagedWeights().take(weights_dir / LACKING))
+    assert all(row.present for row in ManagedWeights().rows())
+
+
+@pytest.mark.weights
+def test_a_real_fetch_without_a_network_says_what_to_do(
+    lacking, services, make_window, qtbot, monkeypatch
+):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    services["weights"] = ManagedWeights()
+    window = make_window()
+    dialog = window.show_weights()
+    qtbot.mouseClick(dialog.fetch_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: "weights" not in window.pool.titles, timeout=60000)
+    words = dialog.message.text()
+    assert f"{LACKING} can't be fetched" in words
+    assert "isn't reached" in words
+    assert "moca weights import" in words
+    assert dialog.fetch_button.isVisible()

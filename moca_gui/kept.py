@@ -1,0 +1,70 @@
+"""Results on disk as a run uses them: the disk's trouble becomes a note and never ends the run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Protocol
+
+from moca_core.errors import MocaError
+from moca_core.types import FrameResult
+
+_log = logging.getLogger(__name__)
+
+
+class Store(Protocol):
+    """What is needed of `moca_core.pipeline.store.ClipStore`."""
+
+    def load(self, frame: int, maps: bool = False) -> FrameResult | None:
+        """The stored result of a frame, or None."""
+        ...
+
+    def save(self, result: FrameResult) -> None:
+        """Keep a result; raises `StorageError`."""
+        ...
+
+
+class KeptResults:
+    """A store that gives up keeping at the first trouble, and says so once.
+
+    Parameters
+    ----------
+    store : where results are kept; None keeps nothing.
+    trouble : why nothing is kept, if that is known from the start.
+    """
+
+    def __init__(self, store: Store | None, trouble: str = "") -> None:
+        self._store = store
+        self._keeping = store is not None
+        self._trouble = trouble
+
+    def load(self, frame: int, maps: bool = False) -> FrameResult | None:
+        """The stored result of a frame, or None."""
+        return None if self._store is None else self._store.load(frame, maps)
+
+    def save(self, result: FrameResult) -> None:
+        """Keep a result if that works; the window has it in any case."""
+        if self._store is None or not self._keeping:
+            return
+        try:
+            self._store.save(result)
+        except MocaError as error:
+            self._keeping = False
+            self._trouble = error.message
+            _log.warning("%s", error)
+
+    def take_note(self) -> str:
+        """What the user should know of the disk, once; empty if all is well."""
+        trouble, self._trouble = self._trouble, ""
+        return f"The results of this run aren't kept on disk: {trouble}" if trouble else ""
+
+
+def open_results(clip: Path, segmenter: Any) -> KeptResults:
+    """The stored results of `clip` under the segmenter's configuration; never raises for a disk."""
+    from moca_core.pipeline.store import ResultStore
+
+    try:
+        return KeptResults(ResultStore().open(clip, segmenter.config))
+    except MocaError as error:
+        _log.warning("%s", error)
+        return KeptResults(None, error.message)
