@@ -1,0 +1,119 @@
+"""One key frame of 720p: its stages, and guided prompts against the grid of SAM's automatic mode.
+
+Both modes run on the same picture with the same encoders, in turn, so that whatever else the
+machine does is shared by them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moca_core import paths
+from moca_core.bench.footage import enlarged, middle_frame
+from moca_core.bench.report import BenchOptions, Row, Watch
+from moca_core.config import SegmentConfig
+from moca_core.media.audio import frame_window, open_audio
+from moca_core.models.bundles import Bundle
+from moca_core.pipeline.analysis import FrameAnalysis
+from moca_core.pipeline.matching import match
+from moca_core.pipeline.segmenter import Segmenter
+from moca_core.types import RgbImage, StageEvent
+
+ENCODING, DECODING = "proposals", "masks"
+"""The bundle's stages that embed the picture for SAM, and that ask SAM and choose proposals."""
+SPEED_UP = 5.0
+"""The target: so many times faster than the grid."""
+MODES = ("guided", "grid")
+
+
+def measure(options: BenchOptions) -> Iterator[StageEvent | Row]:
+    """Yield the stage times of both modes and how they compare; see `Bench.run`."""
+    clip = options.clip or paths.resource("demo/demo.mp4")
+    segmenter = Segmenter(device="cpu")
+    yield from segmenter.load()
+    bundle = segmenter.bundle
+    rgb = enlarged(middle_frame(clip))
+    wave = middle_sound(clip, bundle)
+    watches = {mode: Watch() for mode in MODES}
+    analyses: dict[str, FrameAnalysis] = {}
+    for turn in range(options.repeats + 1):
+        for mode in MODES:
+            yield StageEvent(f"A key frame, {mode}", turn, options.repeats + 1)
+            # The first turn warms up: allocators, thread pools, the libraries' kernels.
+            watch = watches[mode] if turn else Watch()
+            config = SegmentConfig(proposals=mode)
+            analyses[mode] = timed_look(bundle, rgb, config, watch)
+            with watch.timed("hearing"):
+                weights = bundle.hear(wave)
+            with watch.timed("deciding"):
+                match(analyses[mode], weights, bundle.names, config, segmenter.settings, rgb)
+    for mode in MODES:
+        yield from _stage_rows(mode, watches[mode], analyses[mode])
+    yield from _comparison(watches["guided"], watches["grid"])
+
+
+def middle_sound(clip: Path, bundle: Bundle) -> NDArray[np.float32]:
+    """(n,) mono sound around the picture of `middle_frame`."""
+    with open_audio(clip, bundle.rate_hz) as reader:
+        return reader.window(
+            *frame_window(reader.duration_s / 3, bundle.window_s, reader.duration_s)
+        )
+
+
+def timed_look(bundle: Bundle, rgb: RgbImage, config: SegmentConfig, watch: Watch) -> FrameAnalysis:
+    """Analyse a picture; the time of each stage and of the whole goes to `watch`."""
+    steps: Generator[StageEvent, None, FrameAnalysis] = bundle.look(rgb, config)
+    wall: dict[str, float] = {}
+    cpu: dict[str, float] = {}
+    stage = ""
+    while True:
+        wall_before, cpu_before = time.perf_counter(), time.process_time()
+        analysis: FrameAnalysis | None = None
+        following = ""
+        try:
+            following = next(steps).stage
+        except StopIteration as end:
+            analysis = end.value
+        wall[stage] = wall.get(stage, 0.0) + time.perf_counter() - wall_before
+        cpu[stage] = cpu.get(stage, 0.0) + time.process_time() - cpu_before
+        if analysis is not None:
+            break
+        stage = following
+    for name in wall:
+        if name:
+            watch.add(name, wall[name], cpu[name])
+    watch.add("all", sum(wall.values()), sum(cpu.values()))
+    return analysis
+
+
+def _stage_rows(mode: str, watch: Watch, analysis: FrameAnalysis) -> Iterator[Row]:
+    titles = {
+        ENCODING: "SAM encodes the picture",
+        DECODING: f"SAM answers {len(analysis.proposals.prompts)} prompts",
+        "all": "all of the picture",
+    }
+    for name in watch.wall_s:
+        yield watch.row(name, f"{mode}: {titles.get(name, name)}")
+    yield Row(f"{mode}: proposals that are left", (float(len(analysis.proposals)),), "")
+
+
+def _comparison(guided: Watch, grid: Watch) -> Iterator[Row]:
+    """How many times faster guided prompts are, turn by turn."""
+
+    def ratios(stages: tuple[str, ...], kind: str) -> tuple[float, ...]:
+        slow = [sum(turn) for turn in zip(*(getattr(grid, kind)[s] for s in stages), strict=True)]
+        fast = [sum(turn) for turn in zip(*(getattr(guided, kind)[s] for s in stages), strict=True)]
+        return tuple(a / max(b, 1e-9) for a, b in zip(slow, fast, strict=True))
+
+    alone, joined = (DECODING,), (ENCODING, DECODING)
+    yield Row(
+        "grid / guided: prompts to proposals", ratios(alone, "wall_s"), "x", at_least=SPEED_UP
+    )
+    yield Row("grid / guided: the same, processor time", ratios(alone, "cpu_s"), "x")
+    yield Row("grid / guided: with encoding the picture", ratios(joined, "wall_s"), "x")
+    yield Row("grid / guided: all of the picture", ratios(("all",), "wall_s"), "x")
