@@ -414,7 +414,7 @@ class MobileSam(nn.Module):
 
         Returns
         -------
-        logits : (P, M, lh, lw) float32 over the picture without padding, M = 3 or 1.
+        logits : (P, M, lh, lw) float32 over the picture without padding, M = 3 or 1; P may be 0.
         iou : (P, M) predicted IoU.
         """
         scale = torch.tensor(
@@ -430,7 +430,9 @@ class MobileSam(nn.Module):
         grid = self.prompt_encoder.pe_layer.dense(rows, columns, self.longest_side // STRIDE)
         image = embedding.features + self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
         count = len(xy) if xy is not None else len(corners) if corners is not None else 0
-        parts = []
+        masks = 3 if multimask else 1
+        # The empty first part gives no prompts their shape, too.
+        parts = [(image.new_zeros(0, masks, 4 * rows, 4 * columns), image.new_zeros(0, masks))]
         for start in range(0, count, batch):
             part = slice(start, start + batch)
             sparse = self.prompt_encoder(
