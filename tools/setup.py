@@ -2,15 +2,17 @@
 
 Needs Python 3.11 or newer and a network, nothing else: system libraries are installed where that
 is possible and named where it isn't, a virtual environment is made in `.venv`, the program is
-installed there and the weights are fetched. What was done before is not done again.
+installed there and the weights are fetched. What was done before is not done again, and what was
+interrupted is taken up again. Words after `--` go to the demo or to pytest.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes.util
+import ctypes
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,34 +21,42 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "moca-installed"
+PIP_LOG = VENV / "pip.log"
 
-# Debian package of each shared library that Qt, sound and a virtual screen need.
+OLDEST = (3, 11)
+NEWER_NAMES = ("python3.13", "python3.12", "python3.11", "python3.14")
+
+# Debian package of each shared library that Qt, sound and a screen need. It is asked for by the
+# name that the loader uses, so that what is found here is found by the program too.
 LIBRARIES = {
-    "GL": "libgl1",
-    "EGL": "libegl1",
-    "xkbcommon": "libxkbcommon0",
-    "fontconfig": "libfontconfig1",
-    "glib-2.0": "libglib2.0-0",
-    "dbus-1": "libdbus-1-3",
-    "portaudio": "libportaudio2",
-    "xcb-cursor": "libxcb-cursor0",
-    "xcb-icccm": "libxcb-icccm4",
-    "xcb-keysyms": "libxcb-keysyms1",
-    "xcb-shape": "libxcb-shape0",
-    "xkbcommon-x11": "libxkbcommon-x11-0",
+    "libGL.so.1": "libgl1",
+    "libEGL.so.1": "libegl1",
+    "libxkbcommon.so.0": "libxkbcommon0",
+    "libfontconfig.so.1": "libfontconfig1",
+    "libglib-2.0.so.0": "libglib2.0-0",
+    "libdbus-1.so.3": "libdbus-1-3",
+    "libportaudio.so.2": "libportaudio2",
+    "libxcb-cursor.so.0": "libxcb-cursor0",
+    "libxcb-icccm.so.4": "libxcb-icccm4",
+    "libxcb-keysyms.so.1": "libxcb-keysyms1",
+    "libxcb-shape.so.0": "libxcb-shape0",
+    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
 }
-# Without these the program still runs: in silence, or without a window.
-NEEDED_FOR_TESTS = {"GL", "EGL", "xkbcommon", "fontconfig", "glib-2.0", "dbus-1"}
+# The tests draw their windows without a screen and play into no device.
+NEEDED_FOR_TESTS = tuple(LIBRARIES)[:6]
+SHOWN_FROM_MB = 10
 
 
 def main() -> int:
     """Set up, then run the demo or the tests; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=("install", "demo", "test", "lint"))
     parser.add_argument("rest", nargs="*", help="arguments passed on to the demo or to pytest")
     args = parser.parse_args()
-    if sys.version_info < (3, 11):  # noqa: UP036  this file is what an older Python is told by
-        return stop("Python 3.11 or newer is needed", "Run this with another interpreter.")
+    if sys.version_info < OLDEST:
+        return with_newer_python()
     install_libraries(required=args.command == "test")
     make_environment()
     if args.command == "install":
@@ -58,8 +68,9 @@ def main() -> int:
         return code
     if args.command == "demo":
         return run("-m", "moca_core", "demo", *args.rest)
-    environment = {"QT_QPA_PLATFORM": "offscreen"}
-    return lint() or run("-m", "pytest", *args.rest, environment=environment)
+    # The tests run whatever the linter says: both are wanted in one go.
+    untidy = lint()
+    return run("-m", "pytest", *args.rest, environment={"QT_QPA_PLATFORM": "offscreen"}) or untidy
 
 
 def lint() -> int:
@@ -71,41 +82,117 @@ def lint() -> int:
     )
 
 
+def with_newer_python() -> int:
+    """Run this script again by a Python that is new enough, if one is at hand."""
+    for name in NEWER_NAMES:
+        path = shutil.which(name)
+        # Version managers leave commands on the path that only say what isn't chosen.
+        if path and subprocess.run([path, "-V"], capture_output=True).returncode == 0:
+            return subprocess.run([path, *sys.argv]).returncode
+    have = ".".join(str(part) for part in sys.version_info[:3])
+    return stop(
+        f"Python 3.11 or newer is needed, and this is {have}",
+        "Install it, then name it: make demo PYTHON=/path/to/python3.12",
+    )
+
+
 def install_libraries(required: bool) -> None:
     """Install missing system libraries as root on Debian, else name the line that does."""
-    absent = [name for name in LIBRARIES if ctypes.util.find_library(name) is None]
-    if not absent or not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux"):
         return
-    packages = [LIBRARIES[name] for name in absent]
-    line = f"apt-get update && apt-get install -y --no-install-recommends {' '.join(packages)}"
-    if shutil.which("apt-get") and os.geteuid() == 0:
-        say(f"installing system libraries: {' '.join(packages)}")
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        if subprocess.run(line, shell=True, env=quiet, stdout=subprocess.DEVNULL).returncode == 0:
+    absent = [name for name in LIBRARIES if not loads(name)]
+    if not absent:
+        return
+    packages = " ".join(LIBRARIES[name] for name in absent)
+    steps = ("apt-get update", f"apt-get install -y --no-install-recommends {packages}")
+    if not shutil.which("apt-get"):
+        say("missing system libraries: " + " ".join(absent))
+    elif os.geteuid() != 0:
+        line = " && ".join(f"sudo {step}" for step in steps)
+        say(f"missing system libraries. This line installs them:\n  {line}")
+    else:
+        say(f"installing system libraries: {packages}")
+        if apt(steps):
             return
-    say(f"missing system libraries. Install them with:\n  sudo sh -c '{line}'")
-    if required and NEEDED_FOR_TESTS & set(absent):
-        raise SystemExit(1)
+    if required and set(NEEDED_FOR_TESTS) & set(absent):
+        raise SystemExit(stop("the tests need them", "Install them, then run this again."))
+    say("going on without them: there may be no window or no sound")
+
+
+def loads(name: str) -> bool:
+    """Whether the loader finds a shared library."""
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def apt(steps: tuple[str, ...]) -> bool:
+    """Run apt-get steps as root, quietly unless one fails; returns whether all went well."""
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for step in steps:
+        done = subprocess.run(step.split(), env=quiet, capture_output=True, text=True)
+        if done.returncode:
+            say(f"{step} failed:\n{done.stderr.strip()}")
+            return False
+    return True
 
 
 def make_environment() -> None:
     """Create `.venv` and install the program there, unless that was done for this pyproject."""
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode())
-    if STAMP.exists() and STAMP.read_text() == wanted.hexdigest():
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + str(ROOT).encode())
+    if python().exists() and STAMP.is_file() and STAMP.read_text() == wanted.hexdigest():
         return
-    if not python().exists():
+    if not has_pip():
         say("making the virtual environment .venv")
-        try:
-            subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-        except subprocess.CalledProcessError:
-            version = f"{sys.version_info.major}.{sys.version_info.minor}"
-            hint = f"On Debian: apt-get install python{version}-venv"
-            raise SystemExit(stop("the virtual environment can't be made", hint)) from None
+        make_venv()
     say("installing the program and what it needs (some minutes the first time)")
-    code = run("-m", "pip", "install", "--quiet", "--editable", f"{ROOT}[dev]")
-    if code:
-        raise SystemExit(stop("pip could not install the program", "Is there a network?"))
+    if pip_install(f"{ROOT}[dev]"):
+        raise SystemExit(
+            stop(
+                "pip could not install the program",
+                f"Is there a network, and room on the disk? All that pip said is in {PIP_LOG}.",
+            )
+        )
     STAMP.write_text(wanted.hexdigest())
+
+
+def has_pip() -> bool:
+    """Whether `.venv` is whole: an interrupted set-up, or a Python removed since, leaves parts."""
+    if not python().exists():
+        return False
+    test = f"import sys, pip; sys.exit(sys.version_info < {OLDEST})"
+    return subprocess.run([str(python()), "-c", test], capture_output=True).returncode == 0
+
+
+def make_venv() -> None:
+    """Make `.venv` anew; on Debian the module that does it is a package of its own."""
+    command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+    if done.returncode and package in done.stdout and os.geteuid() == 0:
+        say(f"installing {package}")
+        if apt(("apt-get update", f"apt-get install -y --no-install-recommends {package}")):
+            done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        words = (done.stdout + done.stderr).strip()
+        raise SystemExit(stop("the virtual environment can't be made", words))
+
+
+def pip_install(what: str) -> int:
+    """Install `what` in editable form and say which large downloads that takes."""
+    command = [str(python()), "-m", "pip", "install", "--disable-pip-version-check"]
+    command += ["--progress-bar", "off", "--log", str(PIP_LOG), "--editable", what]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as pip:
+        assert pip.stdout is not None
+        for line in pip.stdout:
+            size = re.search(r"Downloading (?:\S*/)?(\S+?)-(\d\S*?)-\S+ \(([\d.]+) (MB|GB)\)", line)
+            if size and (size[4] == "GB" or float(size[3]) >= SHOWN_FROM_MB):
+                say(f"  {size[1]} {size[2]}, {size[3]} {size[4]}")
+            elif line.startswith("Installing collected packages"):
+                say(f"  unpacking {line.count(',') + 1} packages")
+    return pip.returncode
 
 
 def python() -> Path:
@@ -122,6 +209,7 @@ def run(*arguments: str, environment: dict[str, str] | None = None) -> int:
 def say(text: str) -> None:
     """Tell the user what happens."""
     sys.stderr.write(f"setup: {text}\n")
+    sys.stderr.flush()
 
 
 def stop(message: str, hint: str) -> int:
@@ -131,4 +219,9 @@ def stop(message: str, hint: str) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here")
+        code = 130
+    raise SystemExit(code)
