@@ -302,8 +302,15 @@ class ClipJob:
         return f"{self.clip.name}: {parts} -> {self.folder}"
 
     def _run(self) -> Generator[SegmentEvent, None, None]:
+        from moca_core.pipeline.store import ResultStore
+
         request = self.request
-        store = self._store()
+        store: ClipStore | None = None
+        try:
+            store = ResultStore().open(self.clip, self.segmenter.config)
+        except StorageError as error:
+            # The output folder is what was asked for; the cache is a convenience.
+            yield NoteEvent(error.message)
         yield from self.segmenter.clip(
             self.clip,
             frames=request.asked_frames,
@@ -313,16 +320,6 @@ class ClipJob:
             keep_maps=request.save_maps,
             store=store,
         )
-
-    def _store(self) -> ClipStore | None:
-        from moca_core.pipeline.store import ResultStore
-
-        try:
-            return ResultStore().open(self.clip, self.segmenter.config)
-        except StorageError as error:
-            # The output folder is what was asked for; the cache is a convenience.
-            self._notes.append(error.message)
-            return None
 
     def _preview(self) -> Preview | None:
         return Preview(self.clip, self.folder, self.request) if self.request.overlay else None
