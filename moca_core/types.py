@@ -66,6 +66,7 @@ class FrameResult:
     reason : why there is no object (one of the `REASON_` words), else "".
     window_s : (start, stop) of the audio window in seconds on the clip's clock.
     key : True where the encoders ran, False where masks were propagated by optical flow.
+    between : of a propagated frame, the key frames before and after it; -1 if none follows.
     coarse : True where no proposal matched and a refined region stands in.
     heard : the sound groups that were heard with their weights, the loudest first.
     maps : intermediates by name (`evidence`, `saliency`, `clusters`, ...), (h, w) arrays over
@@ -80,6 +81,7 @@ class FrameResult:
     reason: str = ""
     window_s: tuple[float, float] = (0.0, 0.0)
     key: bool = True
+    between: tuple[int, ...] = ()
     coarse: bool = False
     heard: tuple[tuple[str, float], ...] = ()
     maps: Mapping[str, NDArray] = field(default_factory=lambda: _NO_MAPS)

@@ -29,7 +29,7 @@ from moca_core.types import FrameResult, SoundingObject
 
 _log = logging.getLogger(__name__)
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 """Raised whenever the pipeline gives other results for the same configuration."""
 _LIMIT_BYTES = 4 * 2**30
 _SLACK = 0.1
@@ -160,6 +160,7 @@ def _to_row(result: FrameResult) -> dict[str, Any]:
         "reason": result.reason,
         "window_s": list(result.window_s),
         "key": result.key,
+        "between": list(result.between),
         "coarse": result.coarse,
         "heard": [[name, weight] for name, weight in result.heard],
         "seconds": dict(result.seconds),
@@ -187,6 +188,7 @@ def _from_row(row: dict[str, Any], maps: dict[str, NDArray]) -> FrameResult:
         reason=row["reason"],
         window_s=(row["window_s"][0], row["window_s"][1]),
         key=row["key"],
+        between=tuple(row["between"]),
         coarse=row["coarse"],
         heard=tuple((name, weight) for name, weight in row["heard"]),
         maps=maps,

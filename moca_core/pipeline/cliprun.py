@@ -1,0 +1,347 @@
+"""One run over one clip: key frames are analysed, the frames between follow the nearer one.
+
+The pictures are decoded once, in their order. Of the frames before the next key frame only small
+grey pictures are kept until that one is analysed, so memory depends on neither clip nor spacing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moca_core.errors import StorageError
+from moca_core.media.audio import AudioReader, frame_window, is_silent
+from moca_core.media.video import VideoReader
+from moca_core.pipeline.analysis import FrameAnalysis
+from moca_core.pipeline.clusters import token_clusters
+from moca_core.pipeline.matching import Match
+from moca_core.pipeline.numbering import Numbering
+from moca_core.pipeline.propagate import FlowTracker, Motion, small_grey
+from moca_core.pipeline.schedule import Span
+from moca_core.types import (
+    REASON_NO_AUDIO,
+    REASON_NO_OBJECT,
+    REASON_SILENT,
+    FrameEvent,
+    FrameResult,
+    NoteEvent,
+    RgbImage,
+    SegmentEvent,
+    StageEvent,
+)
+
+if TYPE_CHECKING:
+    from moca_core.pipeline.segmenter import Segmenter
+
+LISTEN_EVERY_S = 0.25
+"""Between key frames the sound is judged again this often."""
+_HEARD_NAMES = 5
+
+
+class Store(Protocol):
+    """What a run asks of stored results (`pipeline.store.ClipStore`)."""
+
+    def load(self, frame: int, maps: bool = False) -> FrameResult | None:
+        """The stored result of a frame, or None."""
+        ...
+
+    def save(self, result: FrameResult) -> None:
+        """Keep a result; raises `StorageError`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Sight:
+    """What was seen in a key frame: its analysis, its picture, and the times of the stages."""
+
+    analysis: FrameAnalysis
+    rgb: RgbImage
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class _Key:
+    """A key frame; nothing was looked at (`sight` is None) where its frames are all silent."""
+
+    frame: int
+    sight: _Sight | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Judgement:
+    """What sounds at one time: the match and the weights of the groups, or why there is none."""
+
+    found: Match | None
+    weights: NDArray[np.float32]
+    reason: str
+
+
+@dataclass(eq=False)
+class _Side:
+    """The frames of one span that follow one key frame.
+
+    `numbering` gives its objects the span's own numbers, by where they are in the key frame.
+    """
+
+    key: _Key
+    span: Span
+    numbering: Numbering
+    judged: dict[int, _Judgement] = field(default_factory=dict)
+
+
+class ClipRun:
+    """One run over one clip.
+
+    Parameters
+    ----------
+    segmenter : the encoders and the settings.
+    video, audio : the clip; None for one without a sound track.
+    keep_maps : key frames keep their intermediates.
+    store : where results are looked for and kept.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        video: VideoReader,
+        audio: AudioReader | None,
+        keep_maps: bool,
+        store: Store | None,
+    ) -> None:
+        self.segmenter, self.video, self.audio = segmenter, video, audio
+        self.keep_maps, self.store = keep_maps, store
+        self.numbering = Numbering()
+        self.done = self.total = 0
+        self._heard_all = audio is None
+        self._storing = store is not None
+
+    def events(self, spans: Sequence[Span]) -> Iterator[SegmentEvent]:
+        """Yield a `FrameEvent` for each frame of the spans in order, and stages between."""
+        self.total = sum(len(span.frames) for span in spans)
+        key: _Key | None = None
+        for span, following in zip(spans, [*spans[1:], None], strict=True):
+            self.numbering.begin_span()
+            ready = yield from self._stored(span)
+            if ready == len(span.frames):
+                key = None
+                continue
+            if key is None or key.frame != span.key:
+                key = yield from self._analyse(span)
+            key = yield from self._span(key, span, following, ready)
+
+    def _stored(self, span: Span) -> Generator[SegmentEvent, None, int]:
+        """Pass on the stored frames at the beginning of a span; returns how many there are."""
+        if self.store is None:
+            return 0
+        for count, frame in enumerate(span.frames):
+            result = self.store.load(frame, self.keep_maps and frame == span.key)
+            # A frame may have been kept as a key frame, or by a run with other key frames.
+            if result is None or result.between != _between(span, frame):
+                return count
+            yield from self._emit(result, stored=True)
+        return len(span.frames)
+
+    def _emit(self, result: FrameResult, stored: bool = False) -> Iterator[SegmentEvent]:
+        """Keep a result, whose objects have the span's numbers, and pass it on with the clip's."""
+        if self.store is not None and self._storing and not stored:
+            try:
+                self.store.save(result)
+            except StorageError as error:
+                # The results were asked for; that a later run finds them is a convenience.
+                self._storing = False
+                yield NoteEvent(f"From here on results are not kept on disk: {error.message}")
+        self.done += 1
+        numbered = replace(result, objects=self.numbering.follow(result.objects))
+        yield FrameEvent(numbered, self.done, self.total, stored)
+
+    def _analyse(self, span: Span) -> Generator[SegmentEvent, None, _Key]:
+        """Run the encoders on a key frame, unless its sound can't give masks anyway."""
+        if self.audio is None:
+            return _Key(span.key, None)
+        yield from self._read_sound(self.audio)
+        if not self._could_sound(self.audio, span):
+            return _Key(span.key, None)
+        yield StageEvent(f"Decoding frame {span.key}", self.done, self.total)
+        rgb = self.video.frame(span.key)
+        yield from self.segmenter.load()
+        look = self.segmenter.bundle.look(rgb, self.segmenter.config)
+        seconds: dict[str, float] = {}
+        analysis = yield from _timed(look, seconds, span.key, self.done, self.total)
+        return _Key(span.key, _Sight(analysis, rgb, seconds))
+
+    def _read_sound(self, audio: AudioReader) -> Iterator[SegmentEvent]:
+        """Decode the sound, once, and not before it is needed."""
+        if self._heard_all:
+            return
+        for _ in audio.decode():
+            yield StageEvent("Reading the sound")
+        self._heard_all = True
+        yield from (NoteEvent(note) for note in audio.notes)
+
+    def _could_sound(self, audio: AudioReader, span: Span) -> bool:
+        """False where the windows of all frames that follow this key frame are silent."""
+        frames = range(span.first, span.middle + 1)
+        ticks = {_tick(self.video.time_of(frame)) for frame in frames if frame != span.key}
+        moments = [self.video.time_of(span.key), *(tick * LISTEN_EVERY_S for tick in sorted(ticks))]
+        return any(not is_silent(audio.window(*self._window(moment))) for moment in moments)
+
+    def _window(self, moment: float) -> tuple[float, float]:
+        return frame_window(moment, self.segmenter.window_s, self.video.info.duration_s)
+
+    def _span(
+        self, key: _Key, span: Span, following: Span | None, ready: int
+    ) -> Generator[SegmentEvent, None, _Key | None]:
+        """Frames from a key frame up to the next one, all but the first `ready`, which are there.
+
+        Returns the next key frame if it was analysed.
+        """
+        begin = span.key + ready
+        side = _Side(key, span, Numbering())
+        yield from self._decide(side, span.key, None, begin)
+        for number, motion in self._moved(key, span.middle):
+            yield from self._decide(side, number, motion, begin)
+        if following is None or span.middle >= span.last:
+            return None
+        rest = range(span.middle + 1, span.last + 1)
+        greys = []
+        for _, rgb in self.video.frames(rest):
+            greys.append(small_grey(rgb))
+            yield StageEvent("Reading ahead", self.done, self.total)
+        after = yield from self._analyse(following)
+        motions: list[Motion | None] = [None] * len(rest)
+        if after.sight is not None:
+            tracker = FlowTracker(small_grey(after.sight.rgb))
+            for index in range(len(rest) - 1, -1, -1):
+                motions[index] = tracker.step(greys[index])
+                yield StageEvent("Following masks back", self.done, self.total)
+        side = _Side(after, span, Numbering(side.numbering.following))
+        for number, motion in zip(rest, motions, strict=True):
+            yield from self._decide(side, number, motion, begin)
+        return after
+
+    def _moved(self, key: _Key, last: int) -> Iterator[tuple[int, Motion | None]]:
+        """The frames after a key frame, with how the picture moved since."""
+        frames = range(key.frame + 1, last + 1)
+        if key.sight is None:
+            yield from ((number, None) for number in frames)  # nothing that could be moved
+            return
+        tracker = FlowTracker(small_grey(key.sight.rgb))
+        for number, rgb in self.video.frames(frames):
+            yield number, tracker.step(small_grey(rgb))
+
+    def _decide(
+        self, side: _Side, number: int, motion: Motion | None, begin: int
+    ) -> Iterator[SegmentEvent]:
+        """Emit the result of a frame from its key frame and the sound at that time."""
+        moment = self.video.time_of(number)
+        judgement = self._judge(side, number, moment)
+        if number < begin:
+            return  # it is there already; judged all the same, for the numbers that follow
+        info = self.video.info
+        exact = number == side.key.frame
+        sight, found = side.key.sight, judgement.found
+        result = FrameResult(
+            frame=number,
+            time_s=moment,
+            size=(info.height, info.width),
+            reason=judgement.reason,
+            window_s=self._window(moment),
+            key=exact,
+            between=_between(side.span, number),
+            seconds=sight.seconds if sight is not None and exact else {},
+        )
+        if sight is not None and found is not None:
+            objects = found.objects if motion is None else motion.move(found.objects)
+            result = replace(
+                result,
+                objects=objects,
+                # What sounded may have left the picture.
+                reason="" if objects else judgement.reason or REASON_NO_OBJECT,
+                coarse=found.coarse,
+                heard=_heard(judgement.weights, self.segmenter.bundle.names),
+            )
+            if self.keep_maps and exact:
+                result = replace(result, maps=self._maps(sight.analysis, found))
+        yield from self._emit(result)
+
+    def _judge(self, side: _Side, number: int, moment: float) -> _Judgement:
+        """What sounds around `moment`; between key frames the sound is judged every quarter."""
+        nothing = np.zeros(0, dtype=np.float32)
+        if self.audio is None:
+            return _Judgement(None, nothing, REASON_NO_AUDIO)
+        if number == side.key.frame:
+            return self._listen(self.audio, side, moment)
+        tick = _tick(moment)
+        if tick not in side.judged:
+            side.judged = {tick: self._listen(self.audio, side, tick * LISTEN_EVERY_S)}
+        return side.judged[tick]
+
+    def _listen(self, audio: AudioReader, side: _Side, centre: float) -> _Judgement:
+        wave = audio.window(*self._window(centre))
+        if is_silent(wave) or side.key.sight is None:
+            return _Judgement(None, np.zeros(0, dtype=np.float32), REASON_SILENT)
+        weights = self.segmenter.bundle.hear(wave)
+        found = self.segmenter.decide(side.key.sight.analysis, weights, side.key.sight.rgb)
+        found = replace(found, objects=side.numbering.assign(found.objects))
+        return _Judgement(found, weights, found.reason)
+
+    def _maps(self, analysis: FrameAnalysis, found: Match) -> dict[str, NDArray]:
+        """The intermediates of a key frame that can be looked at."""
+        sounding = list(found.hearing.sounding)
+        config = self.segmenter.config
+        labels = token_clusters(analysis.tokens, config.clusters, config.seed)
+        proposals = np.zeros(analysis.saliency.shape, dtype=np.int16)
+        # The smallest proposal on top, so that every one can be seen.
+        for index in np.argsort(-analysis.proposals.masks.sum(axis=(1, 2))):
+            proposals[analysis.proposals.masks[index]] = index + 1
+        return {
+            "evidence": analysis.groups[sounding].max(axis=0),
+            "region": found.region,
+            "saliency": analysis.saliency,
+            "clusters": labels.reshape(analysis.token_grid).astype(np.int16),
+            "proposals": proposals,
+        }
+
+
+def _tick(moment: float) -> int:
+    return round(moment / LISTEN_EVERY_S)
+
+
+def _between(span: Span, frame: int) -> tuple[int, ...]:
+    """`FrameResult.between` of a frame of a span."""
+    if frame == span.key:
+        return ()
+    return (span.key, -1 if span.after is None else span.after)
+
+
+def _timed(
+    steps: Generator[StageEvent, None, FrameAnalysis],
+    seconds: dict[str, float],
+    number: int,
+    done: int,
+    total: int,
+) -> Generator[SegmentEvent, None, FrameAnalysis]:
+    """Pass the stages of an analysis on with the job's progress, and note their times."""
+    stage, begun = "", time.perf_counter()
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as end:
+            seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begun
+            return end.value
+        now = time.perf_counter()
+        if stage:
+            seconds[stage] = seconds.get(stage, 0.0) + now - begun
+        stage = event.stage
+        yield StageEvent(f"Frame {number}: {stage}", done, total)
+        begun = time.perf_counter()
+
+
+def _heard(weights: NDArray[np.float32], names: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    top = np.argsort(-weights, kind="stable")[:_HEARD_NAMES]
+    return tuple((names[g], round(float(weights[g]), 4)) for g in top if weights[g] > 0.01)
