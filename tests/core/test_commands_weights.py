@@ -1,0 +1,243 @@
+"""`moca weights list|get|verify|import` on two small files."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from moca_core.cli import DONE, FAILED, STOPPED, USAGE, main
+from moca_core.commands import weights as command
+from moca_core.errors import StorageError
+from moca_core.models import sources, weights
+from moca_core.models.specs import ROWS, UrlSource, WeightsRow
+from moca_core.models.weights import FetchEvent
+
+CONTENTS = {"first.onnx": b"first" * 300_000, "second.pt": b"second" * 200_000}
+
+
+@pytest.fixture
+def served(tmp_path) -> Iterator[str]:
+    """Address of a server that has both files."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    for name, content in CONTENTS.items():
+        (folder / name).write_bytes(content)
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def rows(monkeypatch, tmp_path, served) -> tuple[WeightsRow, ...]:
+    """Two rows in place of the real ones, and an empty cache."""
+    found = tuple(
+        WeightsRow(
+            name=name,
+            role=f"part {place}",
+            bundle="compact",
+            size=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            licence="MIT",
+            upstream="here",
+            contract="none",
+            sources=(UrlSource(f"{served}/{name}"),),
+        )
+        for place, (name, content) in enumerate(CONTENTS.items(), 1)
+    )
+    for module in (command, weights):
+        monkeypatch.setattr(module, "ROWS", found)
+        monkeypatch.setattr(module, "rows_of", lambda bundle: found)
+    monkeypatch.setenv("MOCA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(sources, "POLL_S", 0.01)
+    return found
+
+
+@pytest.fixture
+def cache(tmp_path) -> Path:
+    folder = tmp_path / "cache" / "weights"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_list_shows_name_role_size_licence_and_state(cache, capsys):
+    (cache / "first.onnx").write_bytes(CONTENTS["first.onnx"])
+    (cache / "second.pt.part").write_bytes(b"x" * 400_000)
+    assert main(["weights", "list"]) == DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["name", "what", "for", "bundle", "size", "licence", "state"],
+        ["first.onnx", "part", "1", "compact", "1.5", "MB", "MIT", "ready"],
+        [
+            "second.pt",
+            "part",
+            "2",
+            "compact",
+            "1.2",
+            "MB",
+            "MIT",
+            "partly",
+            "fetched",
+            "(0.4",
+            "MB)",
+        ],
+    ]
+    assert "1 of 2 files ready (2.7 MB in all), in" in lines
+    assert str(cache) in lines
+    assert lines[-1] == "`moca weights get compact` fetches the other 1.2 MB."
+
+
+def test_list_of_a_complete_cache_asks_for_nothing(cache, capsys):
+    for name, content in CONTENTS.items():
+        (cache / name).write_bytes(content)
+    assert main(["weights", "list", "compact"]) == DONE
+    out = capsys.readouterr().out
+    assert "2 of 2 files ready" in out
+    assert "moca weights get" not in out
+
+
+def test_get_fetches_and_a_second_get_has_nothing_to_do(cache, capsys):
+    assert main(["weights", "get"]) == DONE
+    out, err = capsys.readouterr()
+    assert out == f"compact: 2 files ready (2.7 MB) in {cache}\n"
+    assert "first.onnx (1 of 2): from 127.0.0.1" in err
+    assert {name: (cache / name).read_bytes() for name in CONTENTS} == CONTENTS
+    assert main(["weights", "get", "compact"]) == DONE
+    assert "from 127.0.0.1" not in capsys.readouterr().err
+
+
+def test_get_replaces_a_damaged_file(cache, capsys):
+    (cache / "first.onnx").write_bytes(b"f" * len(CONTENTS["first.onnx"]))
+    assert main(["weights", "get", "--quiet"]) == DONE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "first.onnx (1 of 2): damaged; fetching it again" in err
+    assert (cache / "first.onnx").read_bytes() == CONTENTS["first.onnx"]
+
+
+def test_get_without_an_answer_fails_and_keeps_the_rest(rows, cache, served, tmp_path, capsys):
+    (tmp_path / "served" / "second.pt").unlink()
+    assert main(["weights", "get"]) == FAILED
+    err = capsys.readouterr().err
+    assert "moca: second.pt can't be fetched: 127.0.0.1: it answers 404" in err
+    assert "moca weights import FILE" in err
+    assert (cache / "first.onnx").is_file()
+
+
+def test_ctrl_c_keeps_the_part_and_says_how_to_go_on(cache, monkeypatch, capsys):
+    closed = []
+
+    def slow(rows):
+        part = weights.part_of(rows[0])
+        try:
+            for done in range(0, 1_500_000, 100_000):
+                part.write_bytes(CONTENTS["first.onnx"][:done])
+                if done == 500_000:
+                    signal.raise_signal(signal.SIGINT)
+                yield FetchEvent(rows[0].name, done, rows[0].size, "here")
+        finally:
+            closed.append(done)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(weights, "fetch", slow)
+        assert main(["weights", "get"]) == STOPPED
+    assert closed == [500_000]
+    err = capsys.readouterr().err
+    assert "Stopped. 0.5 MB of 1.5 MB of first.onnx are kept" in err
+    assert "`moca weights get compact` again to continue" in err
+    assert (cache / "first.onnx.part").stat().st_size == 500_000
+    assert main(["weights", "get"]) == DONE
+    assert (cache / "first.onnx").read_bytes() == CONTENTS["first.onnx"]
+
+
+def test_ctrl_c_during_a_package_does_not_promise_a_part(cache, monkeypatch, capsys):
+    def package(rows):
+        signal.raise_signal(signal.SIGINT)
+        yield FetchEvent(rows[0].name, 10, 100, "package x==1")
+
+    monkeypatch.setattr(weights, "fetch", package)
+    assert main(["weights", "get"]) == STOPPED
+    assert "Stopped. Finished files are kept. Run" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MOCA_CACHE_DIR", str(tmp_path / "file"))
+    assert main(["weights", "get"]) == FAILED
+    assert "Set MOCA_CACHE_DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bad", ["missing", "damaged"])
+def test_verify_reads_the_files(bad, cache, capsys):
+    for name, content in CONTENTS.items():
+        (cache / name).write_bytes(content)
+    assert main(["weights", "verify"]) == DONE
+    out = capsys.readouterr().out.splitlines()
+    assert out == ["first.onnx  ready", "second.pt   ready"]
+    if bad == "missing":
+        (cache / "second.pt").unlink()
+    else:
+        # The right size: only its content tells.
+        (cache / "second.pt").write_bytes(b"s" * len(CONTENTS["second.pt"]))
+    assert main(["weights", "verify", "--quiet"]) == FAILED
+    out, err = capsys.readouterr()
+    assert out.split() == ["second.pt", bad]
+    assert "1 of 2 files are not right: second.pt" in err
+    assert "moca weights get compact" in err
+
+
+def test_import_takes_files_by_their_content(cache, tmp_path, capsys):
+    given = tmp_path / "from a stick.bin"
+    given.write_bytes(CONTENTS["second.pt"])
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"x" * len(CONTENTS["first.onnx"]))
+    assert main(["weights", "import", str(given)]) == DONE
+    assert capsys.readouterr().out == f"{given}: taken as second.pt (part 2)\n"
+    assert (cache / "second.pt").read_bytes() == CONTENTS["second.pt"]
+    # One that is none of them doesn't keep the others out.
+    given.write_bytes(CONTENTS["first.onnx"])
+    assert main(["weights", "import", str(other), str(given)]) == FAILED
+    assert "its size is that of first.onnx, its content isn't" in capsys.readouterr().err
+    assert (cache / "first.onnx").is_file()
+
+
+def test_import_of_what_is_not_there(cache, tmp_path, capsys):
+    assert main(["weights", "import", str(tmp_path / "absent.bin")]) == FAILED
+    assert "absent.bin: can't be read (No such file or directory)" in capsys.readouterr().err
+
+
+def test_import_on_a_full_disk_stops(cache, tmp_path, monkeypatch, capsys):
+    def full(path):
+        raise StorageError(f"{path}: can't be written (No space left on device)", "Free some.")
+
+    monkeypatch.setattr(weights, "import_file", full)
+    assert main(["weights", "import", "a", "b"]) == FAILED
+    assert capsys.readouterr().err.count("No space left") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["get", "other"], ["fetch"], ["import"]])
+def test_wrong_usage(words, capsys):
+    assert main(["weights", *words]) == USAGE
+    assert "usage: moca weights" in capsys.readouterr().err
+
+
+def test_every_real_row_can_be_listed(monkeypatch, capsys):
+    monkeypatch.setattr(command, "ROWS", ROWS)
+    assert main(["weights", "list"]) == DONE
+    out = capsys.readouterr().out
+    assert all(row.name in out and row.licence in out for row in ROWS)
