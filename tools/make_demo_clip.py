@@ -28,10 +28,7 @@ from scipy.signal import lfilter, resample_poly
 PHOTOS = "scikit-image==0.26.0"
 WIDTH, HEIGHT, FPS, SECONDS = 854, 480, 25, 12.0
 RATE = 16_000
-SPEECH = (
-    "Hello there. Now I am talking, and the cat is listening. "
-    "Watch the mask: it goes where the sound comes from."
-)
+SPEECH = "Hello there. Now I am talking, and the cat is listening."
 # Found by a search that asked YAMNet how much the result sounds like a cat.
 MEOW = {
     "dur": 1.16,
@@ -51,8 +48,8 @@ MEOW = {
     "f2c": 568.6656,
     "bw": 128.532,
 }
-CAT_AT_S = (0.15, 1.55, 7.1, 8.5)
-SPEECH_AT_S, SPEECH_END_S = 2.9, 6.9
+CAT_AT_S = (0.2, 1.6, 7.4, 8.7)
+SPEECH_AT_S, SPEECH_END_S = 3.1, 7.1
 
 Samples = NDArray[np.float32]
 Picture = NDArray[np.uint8]
@@ -114,8 +111,10 @@ def soundtrack() -> Samples:
     """(n,) mono: meows, speech, meows, and silence to the end."""
     track = np.zeros(int(SECONDS * RATE), dtype=np.float32)
     parts = [(at, 0.5 * meow(seed)) for seed, at in enumerate(CAT_AT_S)]
-    longest = int((SPEECH_END_S - SPEECH_AT_S) * RATE)
-    parts.append((SPEECH_AT_S, 0.5 * speech()[:longest]))
+    sentence = 0.5 * speech()
+    if len(sentence) > (SPEECH_END_S - SPEECH_AT_S) * RATE:
+        raise SystemExit(f"the sentence lasts {len(sentence) / RATE:.1f} s: it would be cut")
+    parts.append((SPEECH_AT_S, sentence))
     for at, sound in parts:
         start = int(at * RATE)
         track[start : start + len(sound)] += sound[: len(track) - start]
