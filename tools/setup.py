@@ -45,6 +45,10 @@ LIBRARIES = {
 # The tests draw their windows without a screen and play into no device.
 NEEDED_FOR_TESTS = tuple(LIBRARIES)[:6]
 SHOWN_FROM_MB = 10
+DOWNLOAD = re.compile(
+    r"Downloading (\S*/)?(?P<name>[^/\s]+?)-(?P<version>\d[^-\s]*)\S*"
+    r" \((?P<size>[\d.]+) (?P<unit>MB|GB)\)"
+)
 
 
 def main() -> int:
@@ -181,17 +185,19 @@ def make_venv() -> None:
 
 
 def pip_install(what: str) -> int:
-    """Install `what` in editable form and say which large downloads that takes."""
+    """Install `what` in editable form; tells of large downloads, and what pip complains of."""
     command = [str(python()), "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["--progress-bar", "off", "--log", str(PIP_LOG), "--editable", what]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as pip:
-        assert pip.stdout is not None
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as pip:
         for line in pip.stdout:
-            size = re.search(r"Downloading (?:\S*/)?(\S+?)-(\d\S*?)-\S+ \(([\d.]+) (MB|GB)\)", line)
-            if size and (size[4] == "GB" or float(size[3]) >= SHOWN_FROM_MB):
-                say(f"  {size[1]} {size[2]}, {size[3]} {size[4]}")
+            size = DOWNLOAD.search(line)
+            if size and (size["unit"] == "GB" or float(size["size"]) >= SHOWN_FROM_MB):
+                say(f"  {size['name']} {size['version']}, {size['size']} {size['unit']}")
             elif line.startswith("Installing collected packages"):
                 say(f"  unpacking {line.count(',') + 1} packages")
+            elif line.startswith("ERROR") or "Retrying" in line:
+                say(f"  {line.strip()}")
     return pip.returncode
 
 
