@@ -86,9 +86,9 @@ def _tint(picture: RgbImage, mask: NDArray[np.uint8], colour: Colour) -> None:
 
 def _outline(picture: RgbImage, mask: NDArray[np.uint8], colour: Colour) -> None:
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    width = max(1, picture.shape[0] // 360)
+    width = max(2, round(picture.shape[0] / 240))
     # A dark rim keeps a light line visible on a light picture.
-    cv2.drawContours(picture, contours, -1, PAPER, 2 * width + 1, cv2.LINE_AA)
+    cv2.drawContours(picture, contours, -1, PAPER, width + 2, cv2.LINE_AA)
     cv2.drawContours(picture, contours, -1, colour, width, cv2.LINE_AA)
 
 

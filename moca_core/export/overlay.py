@@ -166,7 +166,8 @@ class OverlayWriter:
             # What can't be written doesn't matter: the file is thrown away.
             with contextlib.suppress(av.FFmpegError, OSError, ValueError):
                 output.close()
-        self._part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # such as a folder that isn't one
+            self._part.unlink(missing_ok=True)
 
 
 def _cant_write(path: Path, error: Exception) -> StorageError:
