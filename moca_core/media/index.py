@@ -155,14 +155,13 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[
     is_start = start_check(stream)
     vp8 = stream.codec_context.name == "vp8"
     packets: list[_Packet] = []
-    sound_end = 0.0
+    sound_end = 0  # in ticks of the sound's clock; fractions are slow for a packet each
     for packet in safe_demux(container, *streams):
         if not packet.size:
             continue
         if packet.stream_index != stream.index:
-            if packet.pts is not None and packet.time_base:
-                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                sound_end = max(sound_end, end)
+            if packet.pts is not None:
+                sound_end = max(sound_end, packet.pts + (packet.duration or 0))
             continue
         packets.append(
             _Packet(
@@ -175,7 +174,8 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[
                 suspect=packet.is_corrupt or check(packet),
             )
         )
-    return packets, sound_end
+    sound_base = 0 if sound is None else sound.time_base or 0
+    return packets, float(sound_end * sound_base)
 
 
 def _states_display_times(
@@ -326,6 +326,16 @@ def _starts(
         if packet.key and packet.tag in rank_of_tag
     ]
     starts = np.zeros(len(orders), dtype=np.int64)
+    if not keys:
+        return starts
+    numbers, ranks = np.array(keys, dtype=np.int64).T
+    if (np.diff(ranks) > 0).all():
+        # Rising both in the file and in time: the key frames that will do for a frame are the
+        # first so many, and long clips have thousands.
+        in_time = np.searchsorted(ranks, np.arange(len(orders)), side="right")
+        in_file = np.searchsorted(numbers, orders, side="right")
+        last = np.minimum(in_time, in_file) - 1
+        return np.where(last >= 0, numbers[last], 0)
     for number, rank in keys:
         after = np.arange(len(orders)) >= rank
         starts[after & (orders >= number)] = number
