@@ -152,6 +152,15 @@ def test_preprocess_keeps_left_and_right(model: SaliencyViT) -> None:
     assert float(bright[44:].min()) == 1.0
 
 
+@pytest.mark.weights
+def test_preprocess_takes_means_where_it_shrinks(model: SaliencyViT) -> None:
+    stripes = np.zeros((112, 112, 3), dtype=np.uint8)
+    stripes[:, 1::2] = 200
+    middle = model.preprocess(stripes, side=28)[0, 0, 4:-4, 4:-4]
+    grey = (100 / 255 - IMAGENET_MEAN[0]) / IMAGENET_STD[0]
+    assert float((middle - grey).abs().max()) < 0.2  # single pixels would be 1.7 away
+
+
 # --- without weights ---
 
 
