@@ -14,8 +14,12 @@ from moca_core.errors import StorageError
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path`; on a clean exit flush it and rename it into place.
+
+    Parameters
+    ----------
+    sync : wait until the disk has it, so that a power cut leaves the old or the new content.
 
     Raises
     ------
@@ -30,7 +34,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         with temporary.open("xb") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if sync:
+                os.fsync(stream.fileno())
         temporary.replace(path)
         temporary = None
     except OSError as error:
@@ -43,9 +48,9 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` atomically; raises `StorageError`."""
-    with atomic_write(path) as stream:
+def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
+    """Write `data` to `path` atomically, as `atomic_write`; raises `StorageError`."""
+    with atomic_write(path, sync) as stream:
         stream.write(data)
 
 

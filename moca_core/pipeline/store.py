@@ -11,8 +11,9 @@ import io
 import json
 import logging
 import os
-import zipfile
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from moca_core.errors import StorageError
 from moca_core.fileio import write_bytes
 from moca_core.media.probe import clip_hash
 from moca_core.pipeline import rle
-from moca_core.types import FrameResult, SoundingObject
+from moca_core.types import REASON_NO_AUDIO, REASON_SILENT, FrameResult, SoundingObject
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,10 @@ METHOD_VERSION = 2
 _LIMIT_BYTES = 4 * 2**30
 _SLACK = 0.1
 """Share of the limit that is freed at once, and that is written between two looks."""
+_ABANDONED_S = 24 * 3600.0
+"""Age from which a file that was never finished belongs to a process that was ended."""
+_WITHOUT_MAPS = (REASON_NO_AUDIO, REASON_SILENT)
+"""Reasons for which no encoder ran, so that there are no intermediates."""
 
 
 class ResultStore:
@@ -51,8 +56,14 @@ class ResultStore:
         self._unchecked: int | None = None  # bytes written since the last look; None: never looked
 
     def open(self, clip: Path, config: SegmentConfig) -> ClipStore:
-        """The results of one clip under one configuration; raises `StorageError`."""
-        folder = self.root / clip_hash(clip) / f"{fingerprint(config)}-{METHOD_VERSION}"
+        """The results of one clip under one configuration.
+
+        Raises
+        ------
+        MediaError : the clip can't be read.
+        StorageError : the folder can't be made.
+        """
+        folder = self.root / clip_hash(clip) / _method(config)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -74,11 +85,14 @@ class ResultStore:
     def prune(self) -> None:
         """Drop the files not used for longest until the limit is kept."""
         found = []
-        for path in self.root.rglob("frame_*"):
+        for path in self.root.rglob("*frame_*"):
             # Another process may prune too.
             with contextlib.suppress(OSError):
                 facts = path.stat()
-                found.append((facts.st_mtime_ns, facts.st_size, path))
+                if path.name.startswith("frame_"):
+                    found.append((facts.st_mtime_ns, facts.st_size, path))
+                elif time.time() - facts.st_mtime > _ABANDONED_S:
+                    path.unlink()
         total = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
             if total <= self.limit_bytes * (1 - _SLACK):
@@ -90,7 +104,18 @@ class ResultStore:
                 path.parent.parent.rmdir()
 
 
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, StorageError, zipfile.BadZipFile)
+def _method(config: SegmentConfig) -> str:
+    """Names what the results depend on besides the clip: other thresholds, other results."""
+    # They import torch, which whoever segments has imported already.
+    from moca_core.models.bundles import LookSettings
+    from moca_core.pipeline.matching import MatchSettings
+    from moca_core.pipeline.proposals import ProposalSettings
+
+    settings = (config, LookSettings(), ProposalSettings(), MatchSettings())
+    return "-".join([*(fingerprint(part)[:8] for part in settings), str(METHOD_VERSION)])
+
+
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, StorageError)
 
 
 class ClipStore:
@@ -110,16 +135,17 @@ class ClipStore:
         """The stored result, or None if there is none (with `maps` if they are asked for)."""
         path = self._path(frame)
         try:
-            row = json.loads(path.read_text())
-            kept = _read_maps(path.with_suffix(".npz")) if maps else {}
-            result = _from_row(row, kept)
+            result = _from_row(json.loads(path.read_bytes()))
+            if maps and result.reason not in _WITHOUT_MAPS:
+                result = replace(result, maps=_read_maps(path.with_suffix(".npz")))
         except FileNotFoundError:
             return None
         except _DAMAGE as error:
             _log.warning("%s is damaged and will be computed again (%s)", path, error)
             return None
-        with contextlib.suppress(OSError):
-            os.utime(path)  # used now, so dropped late
+        for used in (path, path.with_suffix(".npz")) if result.maps else (path,):
+            with contextlib.suppress(OSError):
+                os.utime(used)  # so that it is dropped late
         return result
 
     def save(self, result: FrameResult) -> None:
@@ -132,10 +158,18 @@ class ClipStore:
                 for name, values in result.maps.items()
             }
             np.savez_compressed(buffer, **maps)
-            write_bytes(path.with_suffix(".npz"), buffer.getvalue())
-            self._written(buffer.tell())
-        data = json.dumps(_to_row(result)).encode()
-        write_bytes(path, data)
+            self._write(path.with_suffix(".npz"), buffer.getvalue())
+        self._write(path, json.dumps(_to_row(result)).encode())
+
+    def _write(self, path: Path, data: bytes) -> None:
+        try:
+            # What a power cut takes is computed again: no wait for the disk, frame by frame.
+            write_bytes(path, data, sync=False)
+        except StorageError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            # Another process dropped the last file here, and the folder, at this moment.
+            write_bytes(path, data, sync=False)
         self._written(len(data))
 
     def _path(self, frame: int) -> Path:
@@ -143,13 +177,19 @@ class ClipStore:
 
 
 def _read_maps(path: Path) -> dict[str, NDArray]:
-    with np.load(path) as archive:
-        return {
-            name: np.asarray(archive[name], np.float32)
-            if archive[name].dtype.kind == "f"
-            else archive[name]
-            for name in archive.files
-        }
+    try:
+        with np.load(path) as archive:
+            return {
+                name: np.asarray(archive[name], np.float32)
+                if archive[name].dtype.kind == "f"
+                else archive[name]
+                for name in archive.files
+            }
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        # A damaged archive fails in many ways: sums, encryption, methods, headers, sizes.
+        raise StorageError(f"{path.name}: {error}") from error
 
 
 def _to_row(result: FrameResult) -> dict[str, Any]:
@@ -176,11 +216,14 @@ def _to_row(result: FrameResult) -> dict[str, Any]:
     }
 
 
-def _from_row(row: dict[str, Any], maps: dict[str, NDArray]) -> FrameResult:
+def _from_row(row: dict[str, Any]) -> FrameResult:
+    height, width = row["size"]
+    if any(item["mask"]["size"] != [height, width] for item in row["objects"]):
+        raise StorageError("a mask of another size than the frame")
     return FrameResult(
         frame=row["frame"],
         time_s=row["time_s"],
-        size=(row["size"][0], row["size"][1]),
+        size=(height, width),
         objects=tuple(
             SoundingObject(item["number"], item["name"], item["score"], rle.decode(item["mask"]))
             for item in row["objects"]
@@ -191,6 +234,5 @@ def _from_row(row: dict[str, Any], maps: dict[str, NDArray]) -> FrameResult:
         between=tuple(row["between"]),
         coarse=row["coarse"],
         heard=tuple((name, weight) for name, weight in row["heard"]),
-        maps=maps,
         seconds=row["seconds"],
     )
