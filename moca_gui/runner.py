@@ -101,7 +101,7 @@ class Runner(QObject):
         self._segmenter: SegmenterLike | None = None  # kept warm; touched by the worker only
         self._request: RunRequest | None = None
         self._pace = Pace()
-        self._count = 0
+        self._count = self._stored = 0
 
     def run_frame(self) -> None:
         """Run on the frame on screen, and keep its maps."""
@@ -146,7 +146,7 @@ class Runner(QObject):
         if not self._ready():
             return
         self._pace = Pace()
-        self._count = 0
+        self._count = self._stored = 0
         self.job = self._pool.start(
             request.title,
             lambda: self._events(clip, request),
@@ -194,6 +194,7 @@ class Runner(QObject):
             if clip is self.session.clip:
                 self.session.add_result(event.result)
             self._count += 1
+            self._stored += event.stored
             self._pace.note(event.done, event.total, key=event.result.key, stored=event.stored)
             self._show_progress("", event.done, event.total)
         elif isinstance(event, StageEvent):
@@ -216,7 +217,8 @@ class Runner(QObject):
         elif job.state is JobState.CANCELLED:
             self.ended.emit(f"{title}: cancelled, {_frames(self._count)} kept.")
         else:
-            self.ended.emit(f"{title}: {_frames(self._count)} done.")
+            disk = f", {self._stored} of them from disk" if self._stored else ""
+            self.ended.emit(f"{title}: {_frames(self._count)} done{disk}.")
         self.changed.emit()
 
 

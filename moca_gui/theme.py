@@ -140,7 +140,7 @@ QTableWidget, QPlainTextEdit, QListWidget, QTreeWidget {{ background: {panel}; b
 QHeaderView::section {{ background: {panel}; color: {dim}; border: none; padding: 4px 6px;
     border-bottom: 1px solid {border}; }}
 QTableWidget::item {{ padding: 3px 6px; }}
-QListWidget::item {{ padding: 5px 8px; border-radius: 4px; }}
+QListWidget::item {{ padding: 4px 8px; border-radius: 4px; }}
 QListWidget::item:selected {{ background: {raised}; color: {text}; }}
 QLineEdit, QComboBox, QSpinBox {{ background: {base}; border: 1px solid {border};
     border-radius: 5px; padding: 4px 7px; selection-background-color: {accent};

@@ -76,7 +76,7 @@ class WeightsDialog(QDialog):
         for part in (heading, self.summary, self.table, self.progress, self.message):
             layout.addWidget(part)
         layout.addLayout(buttons)
-        self.setMinimumWidth(720)
+        self.setMinimumWidth(780)
         self.progress.hide()
         self.refresh()
 

@@ -82,7 +82,7 @@ class Inspector(QWidget):
             item.setToolTip(row.hint)
             self.list.addItem(item)
         self.list.setCurrentRow(0)
-        row_height = self.fontMetrics().height() + 14
+        row_height = self.fontMetrics().height() + 12
         self.list.setFixedHeight(row_height * len(OVERLAYS) + 8)
         self.list.setSpacing(1)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -91,6 +91,9 @@ class Inspector(QWidget):
         self.note = QLabel()
         self.note.setObjectName("dim")
         self.note.setWordWrap(True)
+        self.note.setAlignment(Qt.AlignmentFlag.AlignTop)
+        # Room for its longest text, so that nothing below moves when it changes.
+        self.note.setFixedHeight(3 * self.note.fontMetrics().lineSpacing() + 6)
         self.pixel = QLabel("-")
         self.value = QLabel("-")
         self.window_s = QLabel("-")
@@ -120,6 +123,11 @@ class Inspector(QWidget):
         session.result_changed.connect(self._on_result)
         self.refresh()
 
+    @property
+    def titles(self) -> list[str]:
+        """The names of the overlays, in the order of their keys."""
+        return [row.text for row in OVERLAYS]
+
     def _on_result(self, frame: int) -> None:
         if frame in (-1, self.session.frame):
             self.refresh()
@@ -145,8 +153,7 @@ class Inspector(QWidget):
         self.note.setText(chosen.hint)
         if missing:
             self.note.setText(
-                "Only key frames that keep their maps have one. Run on this frame (R) makes it; "
-                "Run > Keep maps keeps those of later runs."
+                "Run on this frame (R) makes it; Run > Keep maps keeps those of all key frames."
             )
         kind = "not run"
         if result is not None:

@@ -18,6 +18,7 @@ TEXT = (
 )
 RECENT_SHOWN = 3
 TEXT_WIDTH_PX = 430
+ROOMY_PX, LOW_PX = 300, 210
 
 
 class StartPage(QWidget):
@@ -32,16 +33,14 @@ class StartPage(QWidget):
         self._state = state
         self._below = parent
         self.setAccessibleName("Start")
-        mark = QLabel()
-        mark.setPixmap(logo().pixmap(52, 52))
+        self.mark = QLabel()
+        self.mark.setPixmap(logo().pixmap(52, 52))
         heading = QLabel(HEADING)
         heading.setObjectName("title")
-        text = QLabel(TEXT)
-        text.setObjectName("dim")
-        text.setWordWrap(True)
-        text.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-        text.setMaximumWidth(TEXT_WIDTH_PX)
-        text.setMinimumWidth(220)
+        self.text = QLabel(TEXT)
+        self.text.setObjectName("dim")
+        self.text.setWordWrap(True)
+        self.text.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         self.open_button = QPushButton("Open a video")
         self.open_button.setObjectName("primary")
         self.open_button.clicked.connect(self.open_pressed)
@@ -51,23 +50,25 @@ class StartPage(QWidget):
         buttons.setSpacing(10)
         for button in (self.open_button, self.demo_button):
             buttons.addWidget(button)
-        self._recent = QVBoxLayout()
+        self.recent = QWidget()
+        self._recent = QVBoxLayout(self.recent)
+        self._recent.setContentsMargins(0, 0, 0, 0)
         self._recent.setSpacing(0)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 8, 16, 8)
         layout.setSpacing(10)
         centre = Qt.AlignmentFlag.AlignHCenter
         layout.addStretch(1)
-        layout.addWidget(mark, 0, centre)
+        layout.addWidget(self.mark, 0, centre)
         layout.addWidget(heading, 0, centre)
-        layout.addWidget(text, 0, centre)
+        layout.addWidget(self.text, 0, centre)
         layout.addSpacing(4)
         row = QHBoxLayout()
         row.addStretch(1)
         row.addLayout(buttons)
         row.addStretch(1)
         layout.addLayout(row)
-        layout.addLayout(self._recent)
+        layout.addWidget(self.recent)
         layout.addStretch(1)
         parent.installEventFilter(self)
         self.show_page()
@@ -94,7 +95,13 @@ class StartPage(QWidget):
         self.recent_pressed.emit(path)
 
     def _fit(self) -> None:
-        self.setGeometry(self._below.rect())
+        area = self._below.rect()
+        self.setGeometry(area)
+        width = min(TEXT_WIDTH_PX, max(area.width() - 40, 200))
+        self.text.setFixedSize(width, self.text.heightForWidth(width))
+        # A low window keeps what one can press.
+        self.mark.setVisible(area.height() >= ROOMY_PX)
+        self.recent.setVisible(area.height() >= LOW_PX)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.Resize:

@@ -93,6 +93,11 @@ class FrameView(QWidget):
         return [item.number for item in self._objects] if self.overlays_shown else []
 
     @property
+    def map_title(self) -> str:
+        """The title of the map that is painted now, or an empty string."""
+        return self._map.title if self._map is not None and self.overlays_shown else ""
+
+    @property
     def banner(self) -> str:
         """The message over the frame, or an empty string."""
         return self._banner if self.overlays_shown else ""
