@@ -279,12 +279,30 @@ def test_the_mask_lies_under_its_point(small: MobileSam) -> None:
     assert overlap(masks_of(one[0], embedding), truth)[0] > 0.85
 
 
+@pytest.mark.weights
+def test_each_axis_has_its_own_scale(small: MobileSam) -> None:
+    """3 rows of 500 pixels become 2 rows of 256: by 2/3 downwards, by 0.512 to the right."""
+    embedding = small.encode(np.zeros((3, 500, 3), dtype=np.uint8))
+    given: list[Any] = []
+    handle = small.prompt_encoder.register_forward_pre_hook(lambda _, args: given.append(args))
+    small.decode(
+        embedding,
+        np.array([[[250, 1.5]]], dtype=np.float32),
+        np.ones((1, 1), dtype=np.int64),
+        np.array([[0, 0, 500, 3]], dtype=np.float32),
+    )
+    handle.remove()
+    points, _, boxes = given[0]
+    assert points.flatten().tolist() == pytest.approx([128, 1])
+    assert boxes.flatten().tolist() == pytest.approx([0, 0, 256, 2])
+
+
 # --- sizes ---
 
 
 @pytest.mark.weights
 @pytest.mark.parametrize("square", [False, True], ids=["unpadded", "padded"])
-@pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (37, 61), (255, 2)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (40, 61), (255, 2)])
 def test_odd_pictures(
     weights_dir: Path, small: MobileSam, size: tuple[int, int], square: bool
 ) -> None:

@@ -100,6 +100,12 @@ def test_masks_and_iou(
     assert furthest(iou, reference[f"{case}.iou"]) < IOU
 
 
+def test_epsilons(tiny: Tiny) -> None:
+    """Of one norm alone it stays below the tolerance; of all together it doesn't (1.2e-4)."""
+    assert {m.eps for m in tiny.modules() if isinstance(m, nn.LayerNorm)} == {1e-5}
+    assert {m.eps for m in tiny.modules() if isinstance(m, LayerNorm2d)} == {1e-6}
+
+
 def test_a_shared_picture_equals_a_picture_for_each_prompt(
     tiny: Tiny, reference: dict[str, Tensor]
 ) -> None:
