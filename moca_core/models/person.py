@@ -6,7 +6,9 @@ worked out from the files (anchors, strides); the nets are Apache-2.0.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -164,8 +166,9 @@ class _Net:
         if not path.is_file():
             raise WeightsError(f"{path.name}: not there", "Run `moca weights get`.")
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with _quietly():
+                self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise WeightsError(
                 f"{path.name}: not a TFLite file, or damaged", "Run `moca weights get` again."
@@ -177,6 +180,27 @@ class _Net:
         self._interpreter.set_tensor(self._input, picture[None])
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index).copy() for index in self._outputs]
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """LiteRT tells stderr which delegate it uses, past Python and in the middle of a progress bar.
+
+    It has no switch for that, so the file itself points elsewhere for a moment.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # a window without a terminal has none
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _anchors(spec: DetectorSpec) -> NDArray[np.float32]:
