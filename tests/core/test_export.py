@@ -233,7 +233,7 @@ def test_an_object_has_a_tint_an_outline_and_a_tag():
     assert np.abs(edge - colour).sum(axis=1).min() < 30
     # The tag stands above the mask and begins at its left side, in the object's colour.
     assert (picture[108:112, 202] == OBJECT_COLOURS[1]).all()
-    assert (picture[:90] == 128).all()
+    assert (picture[:80] == 128).all()
     assert (picture[:, 500:] == 128).all()
 
 
