@@ -32,6 +32,10 @@ class BrokenOffError(DownloadError):
     """The connection ended too early: worth another attempt if anything came."""
 
 
+class _OtherPartError(DownloadError):
+    """Another part of the file came than was asked for."""
+
+
 class DiskError(Exception):
     """The file can't be written; the text says why."""
 
@@ -79,6 +83,10 @@ def _transfer(url: str, part: Path, start: int, size: int, timeout_s: float) -> 
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             _store(response, part, _offset(response, start, size), size)
+    except _OtherPartError:
+        if not start:
+            raise
+        _transfer(url, part, 0, size, timeout_s)
     except urllib.error.HTTPError as error:
         if error.code == _RANGE_REFUSED and start:
             _transfer(url, part, 0, size, timeout_s)
@@ -104,7 +112,7 @@ def _offset(response: HTTPResponse, start: int, size: int) -> int:
     if response.status == _PARTIAL:
         span = re.match(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if span is None or int(span[1]) != start:
-            raise DownloadError("it answers with another part of the file than asked for")
+            raise _OtherPartError("it answers with another part of the file than asked for")
         offset, total = start, None if span[2] == "*" else int(span[2])
     elif response.status != _OK:
         raise DownloadError(f"it answers {response.status} {response.reason}")
@@ -141,8 +149,9 @@ def _open(part: Path, offset: int):  # type: ignore[no-untyped-def]  # the raw, 
     """Open `part` for writing at `offset`, without a buffer: what came is on disk."""
     try:
         stream = part.open("r+b" if offset else "wb", buffering=0)
-        stream.seek(offset)
-        stream.truncate()
+        if offset:
+            stream.seek(offset)
+            stream.truncate()
     except OSError as error:
         raise DiskError(error.strerror or str(error)) from error
     return stream

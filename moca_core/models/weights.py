@@ -148,6 +148,12 @@ def fetch(rows: Iterable[WeightsRow]) -> Generator[FetchEvent, None, None]:
                 reasons = yield from _fetch_row(row, archives)
                 if reasons:
                     failures[row.name] = reasons
+        except OSError as error:
+            # Whatever it is (a full disk, a folder in a file's place), no other source mends it.
+            raise StorageError(
+                f"{error.filename or folder}: can't be used ({error.strerror or error})",
+                _FOLDER_HINT,
+            ) from error
         finally:
             archives.clear()
     if failures:
