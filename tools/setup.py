@@ -207,9 +207,17 @@ def python() -> Path:
 
 
 def run(*arguments: str, environment: dict[str, str] | None = None) -> int:
-    """Run the environment's Python at the top of the repository; returns its exit code."""
+    """Run the environment's Python at the top of the repository; returns its exit code.
+
+    Ctrl-C reaches the child as well, which is given the time to keep what it has finished.
+    """
     values = {**os.environ, **(environment or {})}
-    return subprocess.run([str(python()), *arguments], cwd=ROOT, env=values).returncode
+    with subprocess.Popen([str(python()), *arguments], cwd=ROOT, env=values) as child:
+        while True:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:
+                continue
 
 
 def say(text: str) -> None:

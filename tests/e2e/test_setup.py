@@ -160,6 +160,22 @@ def test_a_failed_install_is_tried_again(
     assert not setup.STAMP.exists()
 
 
+def test_ctrl_c_leaves_the_child_time_to_end(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(setup, "python", lambda: Path(sys.executable))
+    code = (
+        "import os, pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "os.kill(os.getppid(), signal.SIGINT)\n"
+        "time.sleep(1)\n"
+        "pathlib.Path('kept').touch()\n"
+        "sys.exit(130)"
+    )
+    assert setup.run("-c", code) == 130
+    assert (tmp_path / "kept").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "name", "size"),
     [
