@@ -63,18 +63,35 @@ def save_toml(config: Any, path: Path) -> None:
     lines = []
     for name, value in dataclasses.asdict(config).items():
         # JSON scalars and arrays of scalars are valid TOML values.
-        lines.append(f"{name} = {json.dumps(value)}\n")
+        lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}\n")
     write_bytes(path, "".join(lines).encode())
 
 
 def load_toml(cls: type, path: Path) -> Any:
-    """Read a flat dataclass from TOML; raises `ConfigError` that names unknown keys."""
+    """Read a flat dataclass from TOML.
+
+    Raises
+    ------
+    ConfigError : the file can't be read, or has a key or a value that the dataclass doesn't.
+    """
     try:
-        values = tomllib.loads(Path(path).read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}", "Check the path and the TOML syntax.") from error
-    known = {item.name for item in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - known)
+    known = {item.name: item.default for item in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(known))
     if unknown:
         raise ConfigError(f"{path}: unknown keys {unknown}", f"Known: {', '.join(sorted(known))}.")
-    return cls(**values)
+    return cls(**{name: _as_type_of(known[name], value, name) for name, value in values.items()})
+
+
+def _as_type_of(default: Any, value: Any, name: str) -> Any:
+    """A value of TOML as the type of the field's default; raises `ConfigError`."""
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(value)
+    if type(default) is float and type(value) is int:
+        return float(value)
+    # A truth value is an int to Python, but no number to a user.
+    if default is dataclasses.MISSING or default is None or type(value) is type(default):
+        return value
+    raise ConfigError(f"{name} = {value!r}", f"Use a value such as {default!r}.")
