@@ -63,7 +63,7 @@ def _write(clip: Path, out: Path, quiet: bool) -> int:
     finally:
         printer.finish()
     if not job.complete:
-        warn(f"Stopped. Finished frames are kept in {out}; run it again to continue.")
+        warn(f"Stopped. {job.kept()}. Run the same command again to continue.")
         return STOPPED
     say(job.line(), quiet)
     say(f"Look at {out / 'overlay.mp4'} and {out / 'sheet.png'}.", quiet)

@@ -171,14 +171,11 @@ def run(args: argparse.Namespace) -> int:
                 # A full disk or missing weights stop the next clip as well.
                 printer.finish()
                 if job.frames:
-                    warn(f"{job.frames} finished frames of {clip.name} are kept in {job.folder}")
+                    warn(f"{job.kept()}.")
                 raise
             printer.finish()
             if stop.asked and not job.complete:
-                warn(
-                    f"Stopped. {job.frames} finished frames of {clip.name} are kept in"
-                    f" {job.folder}. Run the same command again to continue."
-                )
+                warn(f"Stopped. {job.kept()}. Run the same command again to continue.")
                 return STOPPED
             say(job.line(), args.quiet)
     return FAILED if failed else DONE
@@ -297,9 +294,20 @@ class ClipJob:
     def line(self) -> str:
         """What came out, in a line for the user."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
-        frames = f"{self.frames} frame{'s' if self.frames != 1 else ''}"
-        parts = ", ".join(part for part in (frames, f"{self.masked} with masks", reasons) if part)
+        parts = ", ".join(
+            part
+            for part in (_counted("frame", self.frames), f"{self.masked} with masks", reasons)
+            if part
+        )
         return f"{self.clip.name}: {parts} -> {self.folder}"
+
+    def kept(self) -> str:
+        """What a run that didn't come to its end has left."""
+        if not self.frames:
+            return f"No frame of {self.clip.name} was finished"
+        verb = "is" if self.frames == 1 else "are"
+        frames = _counted("finished frame", self.frames)
+        return f"{frames} of {self.clip.name} {verb} kept in {self.folder}"
 
     def _run(self) -> Generator[SegmentEvent, None, None]:
         from moca_core.pipeline.store import ResultStore
@@ -353,6 +361,10 @@ class ClipJob:
             "stored_frames": self._stored,
             "seconds": round(wall_s, 3),
         }
+
+
+def _counted(thing: str, count: int) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 class Preview:

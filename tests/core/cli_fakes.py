@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -49,22 +50,25 @@ class LeftHalf:
         left[:, : max(1, work[1] // 2)] = 1
         logits = np.full((1, 16, 16), -9, np.float16)
         logits[:, :, :8] = 9
-        return FrameAnalysis(
-            size=size,
-            groups=np.stack([left, np.zeros_like(left)]),
-            presence=np.array([0.9, 0.0], np.float32),
-            saliency=left,
-            tokens=np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32),
-            token_grid=(8, 8),
-            proposals=Proposals(
+        presence = np.array([0.9, 0.0], np.float32)
+        values: dict[str, Any] = {
+            "size": size,
+            "groups": np.stack([left, np.zeros_like(left)]),
+            "presence": presence,
+            "kindred": presence,
+            "saliency": left,
+            "tokens": np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32),
+            "token_grid": (8, 8),
+            "proposals": Proposals(
                 logits=logits,
                 masks=left[None] > 0,
                 quality=np.ones(1, np.float32),
                 stability=np.ones(1, np.float32),
                 prompts=np.zeros((1, 2), np.float32),
             ),
-            looks=np.array([[0.9, 0.0]], np.float32),
-        )
+            "looks": np.array([[0.9, 0.0]], np.float32),
+        }
+        return FrameAnalysis(**{item.name: values[item.name] for item in fields(FrameAnalysis)})
 
 
 def fake_segmenter(bundle: LeftHalf) -> Callable[[SegmentConfig, str], Segmenter]:

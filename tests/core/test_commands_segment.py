@@ -151,6 +151,30 @@ def test_ctrl_c_keeps_finished_frames_and_a_rerun_continues(clip, bundle, tmp_pa
     assert bundle.looks == 5
 
 
+@pytest.mark.parametrize(
+    ("look", "words"),
+    [
+        (1, "Stopped. No frame of bell.mp4 was finished."),
+        (2, "Stopped. 1 finished frame of bell.mp4 is kept in "),
+    ],
+)
+def test_what_was_kept_is_counted(look, words, clip, bundle, tmp_path, capsys):
+    bundle.on_look = lambda count: signal.raise_signal(signal.SIGINT) if count == look else None
+    assert main(["segment", str(clip), "--out", str(tmp_path)]) == STOPPED
+    assert words in capsys.readouterr().err
+
+
+def test_a_second_ctrl_c_ends_it_at_once(clip, bundle, tmp_path, capsys):
+    def twice(count):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    bundle.on_look = twice
+    assert main(["segment", str(clip), "--out", str(tmp_path)]) == STOPPED
+    assert capsys.readouterr().err.endswith("Stopped.\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_a_stopped_run_leaves_what_an_earlier_one_wrote(clip, bundle, tmp_path):
     words = ["segment", str(clip), "--out", str(tmp_path / "out"), "--quiet"]
     assert main(words) == DONE
@@ -338,7 +362,7 @@ def test_a_full_disk_keeps_what_was_written(clip, bundle, tmp_path, monkeypatch,
 def test_a_full_cache_does_not_stop_the_run(clip, bundle, tmp_path, monkeypatch, capsys):
     from moca_core.pipeline import store
 
-    def full(path, data):
+    def full(path, data, **_):
         raise StorageError(f"{path}: can't be written (No space left on device)", "Free some.")
 
     monkeypatch.setattr(store, "write_bytes", full)
