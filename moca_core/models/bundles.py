@@ -25,6 +25,7 @@ from moca_core.pipeline.analysis import FrameAnalysis, Proposals, mean_inside, r
 from moca_core.pipeline.proposals import (
     Answers,
     ProposalSettings,
+    evidence_peaks,
     grid_proposals,
     guided_proposals,
     no_proposals,
@@ -65,6 +66,7 @@ class LookSettings:
     ----------
     scales : (net, longer side in pixels) of the dense classifiers whose mean is taken.
     crop_weight : of the classified crop against the dense evidence in a proposal's looks.
+    kinship : how far a vehicle is taken to be seen where another vehicle is.
     person_doubt : weight of ImageNet's clothes and gear as evidence for a person.
     """
 
@@ -74,7 +76,8 @@ class LookSettings:
         ("lite0", 640),
         ("lite2", 640),
     )
-    crop_weight: float = 0.5
+    crop_weight: float = 0.4
+    kinship: float = 0.3
     person_doubt: float = 0.5
 
 
@@ -99,6 +102,8 @@ class CompactBundle:
         self.groups = SoundGroups.load()
         self.names = self.groups.display
         self._person = self.groups.index("person")
+        rows = zip(self.groups.kinds, self.groups.supers, strict=True)
+        self._kin = np.array([kind if kind == "vehicle" else own for kind, own in rows])
         self._looks_like = torch.from_numpy(self.groups.image_matrix).to(self._place)  # (1000, G)
 
     def load(self) -> Generator[StageEvent, None, None]:
@@ -149,12 +154,13 @@ class CompactBundle:
             yield StageEvent("proposals")
             embedding = self._sam.encode(rgb)
             yield StageEvent("masks")
-            proposals = self._propose(embedding, config, dense, saliency, persons.hints())
+            proposals = self._propose(embedding, config, dense, presence, saliency, persons.hints())
         yield StageEvent("names of the masks")
         return FrameAnalysis(
             size=size,
             groups=dense,
             presence=presence,
+            kindred=self._with_kin(presence),
             saliency=saliency,
             tokens=features.tokens[9][1:].cpu().numpy(),
             token_grid=features.grid,
@@ -193,11 +199,20 @@ class CompactBundle:
         presence[self._person] = sure
         return found
 
+    def _with_kin(self, presence: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Presence (G,), where groups that eye and ear take for each other lend each other some.
+
+        The kin of a group is its super group; all vehicles are kin.
+        """
+        best = np.array([presence[self._kin == kin].max() for kin in self._kin], dtype=np.float32)
+        return np.maximum(presence, self._look.kinship * best)
+
     def _propose(
         self,
         embedding: SamEmbedding,
         config: SegmentConfig,
         dense: NDArray[np.float32],
+        presence: NDArray[np.float32],
         saliency: FloatMap,
         hints: NDArray[np.float32],
     ) -> Proposals:
@@ -211,7 +226,8 @@ class CompactBundle:
             return grid_proposals(ask, embedding.size, self._proposals)
         evidence = np.clip(dense.max(axis=0) / 0.6, 0.0, 1.0)
         interest = np.maximum(saliency, 0.9 * evidence)
-        return guided_proposals(ask, embedding.size, interest, hints, self._proposals)
+        peaks = evidence_peaks(dense, presence, embedding.size, self._proposals)
+        return guided_proposals(ask, embedding.size, interest, hints, peaks, self._proposals)
 
     def _name_proposals(
         self,
@@ -229,11 +245,14 @@ class CompactBundle:
             crops = masked_crops(rgb, proposals.masks, _CROP_SIDE[name])
             votes += net.probabilities(crops) @ self._looks_like
         crop = (votes / len(self._nets)).clamp(max=1).cpu().numpy()
-        doubt = self._look.person_doubt
+        doubt, own = self._look.person_doubt, self._person
         person = mean_inside(proposals.masks, person_map[None])[:, 0]
-        crop[:, self._person] = np.maximum(doubt * crop[:, self._person], person)
+        crop[:, own] = np.maximum(doubt * crop[:, own], person)
         weight = self._look.crop_weight
-        return ((1 - weight) * inside + weight * crop).astype(np.float32)
+        looks = (1 - weight) * inside + weight * crop
+        # The person nets mark any salient thing: a crop that is surely a dog is no person.
+        looks[:, own] *= 1 - np.delete(crop, own, axis=1).max(axis=1)
+        return looks.astype(np.float32)
 
 
 def masked_crops(rgb: RgbImage, masks: NDArray[np.bool_], side: int) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from moca_core.types import FloatMap, Mask
+from moca_core.types import FloatMap
 
 WORK_SIDE = 256
 """Longer side in pixels of the working grid, on which regions and proposals are compared."""
@@ -58,6 +58,8 @@ class FrameAnalysis:
     size : (height, width) of the frame.
     groups : (G, h, w) float32, 0 to 1, how much each location looks like each sound group.
     presence : (G,) float32, 0 to 1, how surely each group is somewhere in the frame.
+    kindred : (G,) float32, the same where groups that are easily taken for each other lend
+        each other a part of their presence.
     saliency : (h, w) float32, 0 to 1.
     tokens : (N, D) float32 patch tokens, row-major over `token_grid`.
     token_grid : (rows, columns) of the tokens.
@@ -68,6 +70,7 @@ class FrameAnalysis:
     size: tuple[int, int]
     groups: NDArray[np.float32]
     presence: NDArray[np.float32]
+    kindred: NDArray[np.float32]
     saliency: FloatMap
     tokens: NDArray[np.float32]
     token_grid: tuple[int, int]
@@ -100,27 +103,32 @@ def suppress(masks: NDArray[np.bool_], score: NDArray[np.float32], limit: float)
     return kept
 
 
-def best_cover(target: Mask, masks: NDArray[np.bool_], gain: float = 0.001) -> list[int]:
-    """Choose masks greedily so that their union's IoU with `target` rises by `gain` each time.
+def best_cover(wanted: FloatMap, masks: NDArray[np.bool_], gain: float = 0.001) -> list[int]:
+    """Choose masks greedily so that their union's expected IoU rises by `gain` each time.
 
     Parameters
     ----------
-    target : (h, w) bool.
+    wanted : (h, w) float32, 0 to 1, how probably each location is wanted.
     masks : (P, h, w) bool.
 
     Returns
     -------
     Indices into `masks` in the order in which they were taken; empty if none overlaps.
+
+    Notes
+    -----
+    The expected IoU is taken as sum(wanted in union) / (|union| + sum(wanted outside)); with a
+    `wanted` of zeros and ones it is the IoU.
     """
-    wanted = target.ravel()
+    value = wanted.ravel().astype(np.float32)
     flat = masks.reshape(len(masks), -1)
-    union = np.zeros_like(wanted)
+    union = np.zeros(value.shape, dtype=bool)
     chosen: list[int] = []
     best = 0.0
     while len(chosen) < len(flat):
         joined = flat | union  # (P, h*w)
-        overlap = (joined & wanted).sum(axis=1)
-        iou = overlap / np.maximum((joined | wanted).sum(axis=1), 1)
+        overlap = joined.astype(np.float32) @ value
+        iou = overlap / np.maximum(joined.sum(axis=1) + value.sum() - overlap, 1e-6)
         winner = int(iou.argmax())
         if iou[winner] < best + gain:
             break

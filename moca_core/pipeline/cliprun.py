@@ -292,7 +292,6 @@ class ClipRun:
 
     def _maps(self, analysis: FrameAnalysis, found: Match) -> dict[str, NDArray]:
         """The intermediates of a key frame that can be looked at."""
-        sounding = list(found.hearing.sounding)
         config = self.segmenter.config
         labels = token_clusters(analysis.tokens, config.clusters, config.seed)
         proposals = np.zeros(analysis.saliency.shape, dtype=np.int16)
@@ -300,7 +299,7 @@ class ClipRun:
         for index in np.argsort(-analysis.proposals.masks.sum(axis=(1, 2))):
             proposals[analysis.proposals.masks[index]] = index + 1
         return {
-            "evidence": analysis.groups[sounding].max(axis=0),
+            "evidence": np.minimum(np.tensordot(found.hearing.strength, analysis.groups, 1), 1.0),
             "region": found.region,
             "saliency": analysis.saliency,
             "clusters": labels.reshape(analysis.token_grid).astype(np.int16),

@@ -1,4 +1,4 @@
-"""Which of the visible things is heard: a decision before any pixel is painted."""
+"""What is heard, and whether anything visible can make it: decided before a pixel is painted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_TINY = 1e-6
+_TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -16,67 +16,60 @@ class HearingSettings:
 
     Attributes
     ----------
-    margin : how far, in nats, a second source may be below the strongest and still sound.
-    presence_power : how much seeing a group supports hearing it.
-    least_presence : of the strongest group's presence, below which a second source isn't shown.
-    rival_presence : presence from which a silent group counts as a rival for pixels.
+    faint : weight of a group at which it counts half as heard.
+    steepness : how sharply the count falls below `faint`, in powers of the weight.
+    rival_below : strength from which a group is no rival of what sounds; below it, the less it
+        is heard the more it is one.
     empty_below : agreement of sound and sight below which nothing visible sounds.
     """
 
-    margin: float = 1.5
-    presence_power: float = 0.5
-    least_presence: float = 0.1
-    rival_presence: float = 0.08
-    empty_below: float = 0.2
+    faint: float = 0.025
+    steepness: float = 1.5
+    rival_below: float = 0.5
+    empty_below: float = 0.25
 
 
 @dataclass(frozen=True, eq=False)
 class Hearing:
-    """The outcome: group indices, the strongest first.
+    """The outcome, one value a sound group.
 
     Attributes
     ----------
-    sounding : the groups that sound and are visible.
-    strength : one value a sounding group, 1 for the strongest.
-    rivals : groups that are visible and don't sound.
+    strength : (G,) float32, 0 to 1, how surely each group sounds; 1 for the strongest.
+    silence : (G,) float32, 0 to 1, how surely each group doesn't: the rivals for pixels.
     agreement : 0 to 1, how well what is heard matches what is seen (cosine).
     """
 
-    sounding: tuple[int, ...]
-    strength: tuple[float, ...]
-    rivals: tuple[int, ...]
+    strength: NDArray[np.float32]
+    silence: NDArray[np.float32]
     agreement: float
 
 
 def listen(
-    weights: NDArray[np.float32], presence: NDArray[np.float32], settings: HearingSettings
+    weights: NDArray[np.float32],
+    kindred: NDArray[np.float32],
+    settings: HearingSettings,
 ) -> Hearing:
-    """Decide which visible groups sound.
+    """Decide which groups sound.
 
     Parameters
     ----------
     weights : (G,) how loudly each group is heard, sum 1.
-    presence : (G,) 0 to 1, how surely each group is visible.
+    kindred : (G,) 0 to 1, how surely each group or its like is visible, see `FrameAnalysis`.
 
     Notes
     -----
-    The strength of a group is `weight * presence ** presence_power`, the posterior of a naive
-    model in which a group sounds if it is both heard and seen. How many sources sound is decided
-    here, by `margin`, and not by a threshold on pixels.
+    In a mix of two sources both weights fall, while a source that is silent has next to none: how
+    surely a group sounds is a logistic function of the logarithm of its weight, not the weight
+    itself. How many sources sound is decided here, and not by a threshold on pixels. Being seen
+    doesn't make a group sound more surely: its pixels compete later anyway.
     """
-    joint = weights * np.maximum(presence, _TINY) ** settings.presence_power
-    top = int(joint.argmax())
-    strength = joint / max(float(joint[top]), _TINY)
-    sounding = (np.log(strength + _TINY) > -settings.margin) & (
-        presence > settings.least_presence * presence[top]
-    )
-    sounding[top] = True
-    order = [int(g) for g in np.argsort(-strength, kind="stable") if sounding[g]]
-    rivals = np.flatnonzero((presence > settings.rival_presence) & ~sounding)
-    norm = float(np.linalg.norm(weights) * np.linalg.norm(presence))
+    odds = (weights / settings.faint) ** settings.steepness
+    surely = odds / (1.0 + odds)
+    strength = surely / max(float(surely.max()), _TINY)
+    norm = float(np.linalg.norm(weights) * np.linalg.norm(kindred))
     return Hearing(
-        sounding=tuple(order),
-        strength=tuple(float(strength[g]) for g in order),
-        rivals=tuple(int(g) for g in rivals),
-        agreement=float(weights @ presence) / norm if norm > 0 else 0.0,
+        strength=strength.astype(np.float32),
+        silence=np.clip(1.0 - strength / settings.rival_below, 0.0, 1.0).astype(np.float32),
+        agreement=float(weights @ kindred) / norm if norm > 0 else 0.0,
     )

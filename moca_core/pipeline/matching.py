@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
-from moca_core.pipeline.analysis import FrameAnalysis, best_cover, resized
+from moca_core.pipeline.analysis import FrameAnalysis, best_cover, mean_inside, resized
 from moca_core.pipeline.hearing import Hearing, HearingSettings, listen
-from moca_core.pipeline.regions import RegionSettings, sounding_region
+from moca_core.pipeline.regions import RegionSettings, sounding_region, sounding_value
 from moca_core.types import REASON_NO_OBJECT, FloatMap, Mask, SoundingObject
 
 _SMALL_PART = 0.05
@@ -26,13 +26,17 @@ class MatchSettings:
     Attributes
     ----------
     hearing, region : the settings of the two steps before.
-    region_threshold : of the region's maximum, above which a location is wanted.
+    region_threshold : of the region, 0 to 1, at which a location is as likely wanted as not.
+    softness : distance from the threshold at which that is certain.
+    least_share : of the most sounding proposal, below which a proposal isn't taken beside it.
     gain : least rise of IoU for which another proposal is taken.
     """
 
     hearing: HearingSettings = field(default_factory=HearingSettings)
     region: RegionSettings = field(default_factory=RegionSettings)
-    region_threshold: float = 0.4
+    region_threshold: float = 0.5
+    softness: float = 0.2
+    least_share: float = 0.5
     gain: float = 0.001
 
 
@@ -72,19 +76,50 @@ def match(
     names : (G,) display names of the groups.
     guide : (H, W, 3) uint8, the frame; refines the region where no proposal fits.
     """
-    hearing = listen(weights, analysis.presence, settings.hearing)
-    region, owner = sounding_region(analysis, hearing, config.regions, settings.region)
+    hearing = listen(weights, analysis.kindred, settings.hearing)
+    region = sounding_region(analysis, hearing, config.regions, settings.region)
     if hearing.agreement < settings.hearing.empty_below or region.max() <= 0:
         return Match((), REASON_NO_OBJECT, region, False, hearing)
-    wanted = region > settings.region_threshold * region.max()
-    chosen = best_cover(wanted, analysis.proposals.masks, settings.gain)
+    chosen = _chosen(analysis, region, hearing, settings)
     if chosen:
-        parts = [(full_mask(analysis, index), analysis.proposals.masks[index]) for index in chosen]
+        parts = [
+            _Part(
+                full_mask(analysis, index), analysis.proposals.masks[index], analysis.looks[index]
+            )
+            for index in chosen
+        ]
     else:
-        parts = [(_refined(region, settings.region_threshold, analysis.size, guide), wanted)]
-    objects = _objects(parts, region, owner, hearing, names)
+        wanted = region > settings.region_threshold
+        looks = mean_inside(wanted[None], analysis.groups)[0]
+        mask = _refined(region, settings.region_threshold, analysis.size, guide)
+        parts = [_Part(mask, wanted, looks)]
+    objects = _objects(parts, region, hearing, names)
     reason = "" if objects else REASON_NO_OBJECT
     return Match(objects, reason, region, not chosen, hearing)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A mask that is part of the answer: (H, W) and (h, w) bool, and its looks (G,)."""
+
+    full: Mask
+    work: Mask
+    looks: NDArray[np.float32]
+
+
+def _chosen(
+    analysis: FrameAnalysis, region: FloatMap, hearing: Hearing, settings: MatchSettings
+) -> list[int]:
+    """The proposals whose union fits the region best, without those that sound too little."""
+    low = max(0.0, settings.region_threshold - settings.softness)
+    span = max(settings.region_threshold + settings.softness - low, 1e-6)
+    wanted = np.clip((region - low) / span, 0.0, 1.0)
+    chosen = best_cover(wanted, analysis.proposals.masks, settings.gain)
+    if len(chosen) < 2:
+        return chosen
+    value = sounding_value(analysis.looks[chosen], hearing, settings.region)
+    least = settings.least_share * float(value.max())
+    return [index for index, sure in zip(chosen, value, strict=True) if sure >= least]
 
 
 def full_mask(analysis: FrameAnalysis, index: int) -> Mask:
@@ -96,7 +131,7 @@ def _refined(
     region: FloatMap, threshold: float, size: tuple[int, int], guide: NDArray[np.uint8] | None
 ) -> Mask:
     """The region at full size, its border drawn to the picture's edges by a guided filter."""
-    soft = resized(region / region.max(), size)
+    soft = resized(region, size)
     if guide is not None:
         grey = np.divide(cv2.cvtColor(guide, cv2.COLOR_RGB2GRAY), 255, dtype=np.float32)
         soft = _guided_filter(grey, soft, radius=max(2, max(size) // 64), epsilon=1e-3)
@@ -119,29 +154,23 @@ def _guided_filter(guide: FloatMap, values: FloatMap, radius: int, epsilon: floa
 
 
 def _objects(
-    parts: Sequence[tuple[Mask, Mask]],
-    region: FloatMap,
-    owner: NDArray[np.int64],
-    hearing: Hearing,
-    names: Sequence[str],
+    parts: Sequence[_Part], region: FloatMap, hearing: Hearing, names: Sequence[str]
 ) -> tuple[SoundingObject, ...]:
-    """Group the chosen masks by source, then split each source into separate parts."""
+    """Name the chosen masks, join those of one name, then split each into separate parts."""
+    by_group: dict[int, list[_Part]] = {}
+    for part in parts:
+        by_group.setdefault(int((part.looks * hearing.strength).argmax()), []).append(part)
     found: list[SoundingObject] = []
-    by_source: dict[int, list[tuple[Mask, Mask]]] = {}
-    for full, coarse in parts:
-        votes = np.bincount(owner[coarse], region[coarse], minlength=len(hearing.sounding))
-        by_source.setdefault(int(votes.argmax()), []).append((full, coarse))
     taken: Mask | None = None
-    for source in sorted(by_source):
-        full = np.logical_or.reduce([item[0] for item in by_source[source]])
+    for group in sorted(by_group, key=lambda group: -hearing.strength[group]):
+        full = np.logical_or.reduce([part.full for part in by_group[group]])
         # A pixel belongs to one object: the stronger source was there first.
         full = full if taken is None else full & ~taken
         taken = full if taken is None else taken | full
-        coarse = np.logical_or.reduce([item[1] for item in by_source[source]])
-        sure = float(region[coarse].mean()) if coarse.any() else 0.0
-        score = float(np.clip(sure * hearing.strength[source] ** 0.5, 0.0, 1.0))
-        name = names[hearing.sounding[source]]
-        found += [SoundingObject(0, name, score, part) for part in _separate(full)]
+        work = np.logical_or.reduce([part.work for part in by_group[group]])
+        sure = float(region[work].mean()) if work.any() else 0.0
+        score = float(np.clip(sure * hearing.strength[group] ** 0.5, 0.0, 1.0))
+        found += [SoundingObject(0, names[group], score, part) for part in _separate(full)]
     found.sort(key=lambda item: (-item.score, -int(item.mask.sum())))
     return tuple(
         SoundingObject(number, item.name, item.score, item.mask)

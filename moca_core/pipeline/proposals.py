@@ -13,6 +13,11 @@ from moca_core.pipeline.analysis import Proposals, resized, suppress, work_size
 from moca_core.types import FloatMap
 
 _GUIDE_CELLS = 8
+# In parts of the frame's longer side: over how much evidence is averaged, and how far apart the
+# peaks of a group lie.
+_PEAK_WINDOW, _PEAK_REACH = 0.04, 0.18
+_PEAKS_OF_GROUP = 2
+_LEAST_PEAK = 0.1
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,9 @@ class ProposalSettings:
     Attributes
     ----------
     prompts : how many points the guided mode asks at most.
+    peaks : how many peaks of evidence are offered as points.
+    peak_presence : presence from which a group's peaks are offered.
+    peak_bonus, hint_bonus : what peaks and hints are worth above their place's interest.
     batch : points asked before coverage is looked at again.
     covered_weight : how much a location that a good mask covers loses of its score.
     largest_cover : masks over a larger share of the frame don't count as covering it.
@@ -31,7 +39,11 @@ class ProposalSettings:
     smallest, largest : share of the frame that a mask may have.
     """
 
-    prompts: int = 10
+    prompts: int = 12
+    peaks: int = 8
+    peak_presence: float = 0.3
+    peak_bonus: float = 0.3
+    hint_bonus: float = 0.5
     batch: int = 4
     covered_weight: float = 0.6
     largest_cover: float = 0.35
@@ -83,6 +95,7 @@ def guided_proposals(
     size: tuple[int, int],
     interest: FloatMap,
     hints: NDArray[np.float32],
+    peaks: NDArray[np.float32],
     settings: ProposalSettings,
 ) -> Proposals:
     """Ask only where something could sound, batch by batch, away from what is covered already.
@@ -92,10 +105,13 @@ def guided_proposals(
     interest : (h, w) 0 to 1, saliency or the evidence of *any* group: not only of what is heard,
         so that the second, smaller object isn't lost.
     hints : (K, 2) points worth asking first (shoulders, faces), in pixels of the frame.
+    peaks : (L, 2) points from `evidence_peaks`.
     """
-    points = np.concatenate([grid_points(size, _GUIDE_CELLS), hints.astype(np.float32)])
-    score = _cell_scores(interest, points, size)
-    score[len(points) - len(hints) :] += 0.5
+    grid = grid_points(size, _GUIDE_CELLS)
+    points = np.concatenate([grid, hints, peaks]).astype(np.float32)
+    bonus = [0.0] * len(grid) + [settings.hint_bonus] * len(hints)
+    bonus += [settings.peak_bonus] * len(peaks)
+    score = _cell_scores(interest, points, size) + np.array(bonus, dtype=np.float32)
     spacing = 0.12 * max(size)
     open_points = np.ones(len(points), dtype=bool)
     covered = np.zeros(interest.shape, dtype=bool)
@@ -111,6 +127,42 @@ def guided_proposals(
         answers.append(ask(points[picked]))
         covered |= _covered(answers[-1], interest.shape, settings)
     return collect(answers, np.concatenate(asked), size, settings)
+
+
+def evidence_peaks(
+    groups: NDArray[np.float32],
+    presence: NDArray[np.float32],
+    size: tuple[int, int],
+    settings: ProposalSettings,
+) -> NDArray[np.float32]:
+    """Where visible groups are most surely seen: small objects lie between the grid's points.
+
+    Parameters
+    ----------
+    groups, presence : (G, h, w) and (G,), see `FrameAnalysis`.
+    size : (height, width) of the frame.
+
+    Returns
+    -------
+    (K, 2) points x, y in pixels of the frame, at most two a group, the surest first.
+    """
+    rows, columns = groups.shape[1:]
+    longest = max(rows, columns)
+    window = max(3, int(_PEAK_WINDOW * longest) | 1)
+    reach = max(1, int(_PEAK_REACH * longest))
+    found: list[tuple[float, float, float]] = []
+    for group in np.flatnonzero(presence >= settings.peak_presence):
+        smooth = np.asarray(cv2.boxFilter(groups[group], cv2.CV_32F, (window, window)), np.float32)
+        top = float(smooth.max())
+        for _ in range(_PEAKS_OF_GROUP):
+            y, x = divmod(int(smooth.argmax()), columns)
+            value = float(smooth[y, x])
+            if value < max(0.5 * top, _LEAST_PEAK):
+                break
+            found.append((value, (x + 0.5) * size[1] / columns, (y + 0.5) * size[0] / rows))
+            smooth[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = 0.0
+    found.sort(reverse=True)
+    return np.array([place[1:] for place in found[: settings.peaks]], np.float32).reshape(-1, 2)
 
 
 def collect(

@@ -23,32 +23,36 @@ class RegionSettings:
 
     Attributes
     ----------
-    sharpness : exponent on the looks of a proposal before they are pooled.
-    rivalry : weight of the silent, visible groups in the competition for a pixel.
-    loudness : exponent on a source's strength, which dims the weaker of two sources.
-    decisive : weight floor of proposals that don't tell heard from silent groups apart.
+    floor : evidence that every place has: the sound comes from something.
+    sharpness : exponent on the evidence for what sounds.
+    rivalry : weight of the evidence for what is silent in the competition for a place.
+    doubt : evidence that a place needs to win the competition even without a rival.
+    suppression : exponent on the share that what sounds wins of a place.
+    smallness : exponent on the area by which smaller proposals weigh more.
+    spare : weight of the raw evidence where no proposal lies.
+    background : saliency that every place has at least.
     clusters : k of k-means.
     temperature : of the token affinity of `diffuse`.
     seed : of k-means.
     """
 
+    floor: float = 0.1
     sharpness: float = 0.75
-    rivalry: float = 1.0
-    loudness: float = 0.5
-    decisive: float = 0.1
+    rivalry: float = 0.25
+    doubt: float = 0.1
+    suppression: float = 2.0
+    smallness: float = 0.5
+    spare: float = 0.1
+    background: float = 0.3
     clusters: int = 5
     temperature: float = 0.2
     seed: int = 0
 
 
-Evidence = Callable[[tuple[int, ...]], FloatMap]
-"""Maps group indices to the evidence (h, w) for the best of them at each location."""
-
-
 def sounding_region(
     analysis: FrameAnalysis, hearing: Hearing, strategy: str, settings: RegionSettings
-) -> tuple[FloatMap, NDArray[np.int64]]:
-    """Paint the region of the sounding groups.
+) -> FloatMap:
+    """Paint the region of what sounds.
 
     Parameters
     ----------
@@ -56,78 +60,76 @@ def sounding_region(
 
     Returns
     -------
-    region : (h, w) float32, 0 to 1, at most 1 where the strongest source surely is.
-    owner : (h, w) int64, index into `hearing.sounding` of the source that owns each location.
-
-    Notes
-    -----
-    A location's evidence for a sounding group counts by its share against the best silent group
-    that is visible (`rivals`), so that the sound suppresses what doesn't sound.
+    (h, w) float32, 0 to 1, 1 where the sound most surely comes from.
     """
-    evidence = STRATEGIES[strategy](analysis, hearing, settings)
-    rival = evidence(hearing.rivals) if hearing.rivals else np.zeros_like(analysis.saliency)
-    layers = []
-    for group, strength in zip(hearing.sounding, hearing.strength, strict=True):
-        heard = evidence((group,))
-        share = heard / (heard + settings.rivalry * rival + _TINY)
-        layer = heard * share * analysis.saliency
-        layers.append(layer / max(float(layer.max()), _TINY) * strength**settings.loudness)
-    stack = np.stack(layers)  # (S, h, w)
-    return stack.max(axis=0).astype(np.float32), stack.argmax(axis=0)
+    value = STRATEGIES[strategy](analysis, hearing, settings)
+    region = value / max(float(value.max()), _TINY) * (analysis.saliency + settings.background)
+    return (region / max(float(region.max()), _TINY)).astype(np.float32)
 
 
-def _paint(analysis: FrameAnalysis, hearing: Hearing, settings: RegionSettings) -> Evidence:
-    """Evidence pooled over proposals: each location takes the mean looks of those that cover it.
+def sounding_value(
+    looks: NDArray[np.float32], hearing: Hearing, settings: RegionSettings
+) -> NDArray[np.float32]:
+    """How surely something sounds by its looks.
 
-    Proposals that tell the sounding groups from their rivals weigh more: a mask over two objects
-    says little about either.
+    Parameters
+    ----------
+    looks : (..., G) 0 to 1, how much it looks like each group.
+
+    Returns
+    -------
+    (...) at least 0. Evidence for the sounding groups counts by its share against the best silent
+    group, so that the sound suppresses what doesn't sound.
     """
-    looks = analysis.looks**settings.sharpness  # (P, G)
-    heard = looks[:, list(hearing.sounding)].max(axis=1, initial=0.0)
-    silent = looks[:, list(hearing.rivals)].max(axis=1, initial=0.0)
-    weight = np.abs(heard - silent) / (heard + silent + _TINY) + settings.decisive  # (P,)
-    flat = analysis.proposals.masks.reshape(len(looks), -1).astype(np.float32)
+    heard = np.minimum(looks @ hearing.strength, 1.0)
+    silent = (looks * hearing.silence).max(axis=-1)
+    share = heard / (heard + settings.rivalry * silent + settings.doubt)
+    return (heard + settings.floor) ** settings.sharpness * share**settings.suppression
+
+
+def _paint(analysis: FrameAnalysis, hearing: Hearing, settings: RegionSettings) -> FloatMap:
+    """Values pooled over proposals: each place takes the mean of those that cover it.
+
+    Small proposals weigh more: a mask over two objects says little about either.
+    """
+    if not len(analysis.proposals):
+        return sounding_value(np.moveaxis(analysis.groups, 0, -1), hearing, settings)
+    raw = np.tensordot(hearing.strength, analysis.groups, axes=1).astype(np.float32)
+    raw = raw / max(float(raw.max()), _TINY)
+    value = sounding_value(analysis.looks, hearing, settings)
+    flat = analysis.proposals.masks.reshape(len(value), -1).astype(np.float32)  # (P, h*w)
+    weight = (flat.mean(axis=1) + 0.02) ** -settings.smallness  # (P,)
     total = weight @ flat  # (h*w,)
-
-    def evidence(groups: tuple[int, ...]) -> FloatMap:
-        value = looks[:, list(groups)].max(axis=1, initial=0.0)
-        raw = analysis.groups[list(groups)].max(axis=0)
-        # Where no proposal lies, the raw evidence stands in at half the weight.
-        spare = 0.5 * value.max(initial=0.0) * (raw / max(float(raw.max()), _TINY))
-        painted = (value * weight) @ flat / np.maximum(total, _TINY)
-        return np.where((total > 0).reshape(raw.shape), painted.reshape(raw.shape), spare)
-
-    return evidence
+    painted = ((value * weight) @ flat / np.maximum(total, _TINY)).reshape(raw.shape)
+    spare = settings.spare * float(value.max()) * raw
+    return np.where(total.reshape(raw.shape) > 0, painted, spare).astype(np.float32)
 
 
-def _kmeans(analysis: FrameAnalysis, hearing: Hearing, settings: RegionSettings) -> Evidence:
+def _kmeans(analysis: FrameAnalysis, hearing: Hearing, settings: RegionSettings) -> FloatMap:
     """The paper's regions: clusters of the tokens, each with the mean evidence of its tokens."""
-    rows, columns = analysis.token_grid
     labels = token_clusters(analysis.tokens, settings.clusters, settings.seed)  # (N,)
     members = np.eye(settings.clusters, dtype=np.float32)[labels]  # (N, k)
-    count = np.maximum(members.sum(axis=0), 1.0)
-
-    def evidence(groups: tuple[int, ...]) -> FloatMap:
-        raw = analysis.groups[list(groups)].max(axis=0)
-        token = resized(raw * analysis.saliency, (rows, columns), shrink=True).ravel()
-        cluster = members.T @ token / count
-        return resized((members @ cluster).reshape(rows, columns), raw.shape)
-
-    return evidence
+    weight = _at_tokens(analysis.saliency[None], analysis.token_grid) + _TINY  # (N, 1)
+    looks = members.T @ (_at_tokens(analysis.groups, analysis.token_grid) * weight)  # (k, G)
+    looks = (looks / (members.T @ weight + _TINY)).astype(np.float32)
+    value = sounding_value(looks, hearing, settings)
+    return resized((members @ value).reshape(analysis.token_grid), analysis.saliency.shape)
 
 
-def _diffuse(analysis: FrameAnalysis, hearing: Hearing, settings: RegionSettings) -> Evidence:
+def _diffuse(analysis: FrameAnalysis, hearing: Hearing, settings: RegionSettings) -> FloatMap:
     """Evidence spread over the affinity of the tokens."""
     affinity = token_affinity(analysis.tokens, settings.temperature)  # (N, N)
-
-    def evidence(groups: tuple[int, ...]) -> FloatMap:
-        raw = analysis.groups[list(groups)].max(axis=0)
-        token = resized(raw, analysis.token_grid, shrink=True).ravel()
-        return resized((affinity @ token).reshape(analysis.token_grid), raw.shape)
-
-    return evidence
+    looks = affinity @ _at_tokens(analysis.groups, analysis.token_grid)
+    value = sounding_value(looks, hearing, settings)
+    return resized(value.reshape(analysis.token_grid), analysis.saliency.shape)
 
 
-STRATEGIES: Mapping[str, Callable[[FrameAnalysis, Hearing, RegionSettings], Evidence]] = (
-    MappingProxyType({"paint": _paint, "kmeans": _kmeans, "diffuse": _diffuse})
+def _at_tokens(maps: NDArray[np.float32], grid: tuple[int, int]) -> NDArray[np.float32]:
+    """(G, h, w) -> (N, G): the mean of each map over the place of each token."""
+    return np.stack([resized(values, grid, shrink=True).ravel() for values in maps], axis=1)
+
+
+Strategy = Callable[[FrameAnalysis, Hearing, RegionSettings], FloatMap]
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
+    {"paint": _paint, "kmeans": _kmeans, "diffuse": _diffuse}
 )
