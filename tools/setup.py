@@ -196,8 +196,10 @@ def pip_install(what: str) -> int:
                 say(f"  {size['name']} {size['version']}, {size['size']} {size['unit']}")
             elif line.startswith("Installing collected packages"):
                 say(f"  unpacking {line.count(',') + 1} packages")
-            elif line.startswith("ERROR") or "Retrying" in line:
+            elif line.startswith("ERROR"):
                 say(f"  {line.strip()}")
+            elif "Retrying" in line:
+                say("  the package index doesn't answer, trying again")
     return pip.returncode
 
 
