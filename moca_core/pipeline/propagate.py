@@ -16,6 +16,9 @@ _FLOW_SIDE = 256
 _LEAST_SIDE = 32
 """On pictures with a shorter side DIS reads beyond its memory and the process ends."""
 
+_LOST = 1 / 8
+"""Share of an object's pixels at or below which only the blur of its border is left."""
+
 
 def small_grey(rgb: RgbImage) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 -> (h, w) uint8 grey, the longer side at most 256 pixels, none below 32."""
@@ -78,7 +81,7 @@ class Motion:
         moved = []
         for item in objects:
             mask = self.warp(item.mask)
-            if mask.any():
+            if np.count_nonzero(mask) > _LOST * np.count_nonzero(item.mask):
                 moved.append(SoundingObject(item.number, item.name, item.score, mask))
         return tuple(moved)
 

@@ -173,6 +173,7 @@ class SquaresBundle:
             size=size,
             groups=groups,
             presence=groups.max(axis=(1, 2)),
+            kindred=groups.max(axis=(1, 2)),
             saliency=np.maximum(groups.max(axis=0), np.float32(0.05)),
             tokens=resized(rgb.astype(np.float32), (8, 8), shrink=True).reshape(64, 3),
             token_grid=(8, 8),
