@@ -324,7 +324,9 @@ class MainWindow(QMainWindow):
 
     def show_error(self, title: str, error: BaseException) -> None:
         """Show what happened and what to try."""
-        self._open_dialog(ErrorDialog(title, error, self))
+        dialog = ErrorDialog(title, error, self)
+        dialog.log_pressed.connect(self.docks["Log"].show)
+        self._open_dialog(dialog)
 
     def _weights_ready(self) -> bool:
         if all(row.present for row in self.weights.rows()):

@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from moca_gui.results import pack
 from moca_gui.session import Clip
 
 SEEKS = 40
+TURNS = 30
 SAMPLE_EVERY_MS = 500
 _WAIT_S = 60.0
 
@@ -99,27 +101,28 @@ def _no_device(clip: Clip, run: Callable[..., Any]) -> Any:
 
 
 def _fill(window: MainWindow) -> None:
-    """Two objects that move, in every frame."""
+    """Two objects that move, in every frame; they are back where they were after a while."""
     clip = window.session.clip
     assert clip is not None
+    turns = [pack(_result(clip, turn)) for turn in range(min(TURNS, clip.frame_count))]
+    for frame in range(clip.frame_count):
+        same = turns[frame % len(turns)]
+        window.session.add_result(replace(same, frame=frame, time_s=clip.time_of(frame)))
+
+
+def _result(clip: Clip, turn: int) -> FrameResult:
+    """Two rosettes that swing to and fro once in `TURNS`."""
     info = clip.reader.info
     rows, columns = np.mgrid[: info.height, : info.width]
-    for frame in range(clip.frame_count):
-        shift = 0.2 * np.sin(frame / 30)
-        objects = []
-        for number, (name, x) in enumerate((("Dog", 0.3), ("Person", 0.7)), start=1):
-            dx, dy = columns - info.width * (x + shift / 2), rows - info.height * 0.55
-            wave = 1 + 0.15 * np.sin(7 * np.arctan2(dy, dx) + frame / 9)  # an outline with bays
-            mask = dx**2 + dy**2 <= (info.height / 4 * wave) ** 2
-            objects.append(SoundingObject(number, name, 0.9 - 0.3 * number, mask))
-        result = FrameResult(
-            frame,
-            clip.time_of(frame),
-            (info.height, info.width),
-            tuple(objects),
-            key=frame % 30 == 0,
-        )
-        window.session.add_result(pack(result))
+    angle = 2 * np.pi * turn / TURNS
+    objects = []
+    for number, (name, x) in enumerate((("Dog", 0.3), ("Person", 0.7)), start=1):
+        dx = columns - info.width * (x + 0.1 * np.sin(angle))
+        dy = rows - info.height * 0.55
+        wave = 1 + 0.15 * np.sin(7 * np.arctan2(dy, dx) + angle)  # an outline with bays
+        mask = dx**2 + dy**2 <= (info.height / 4 * wave) ** 2
+        objects.append(SoundingObject(number, name, 0.9 - 0.3 * number, mask))
+    return FrameResult(turn, 0.0, (info.height, info.width), tuple(objects), key=turn == 0)
 
 
 def _seek(window: MainWindow, presented: Presented) -> tuple[list[float], list[float]]:

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from moca_core.config import SegmentConfig
 from moca_core.errors import MocaError
@@ -22,6 +23,7 @@ from moca_gui.session import Clip, Session
 from moca_gui.settings import Settings
 
 _log = logging.getLogger(__name__)
+LEAVE_AFTER_MS = 700
 
 
 class SegmenterLike(Protocol):
@@ -99,9 +101,11 @@ class Runner(QObject):
         self._open_store = open_store
         self._ready = ready
         self._segmenter: SegmenterLike | None = None  # kept warm; touched by the worker only
+        self._left: Job | None = None  # cancelled, but in the middle of a step
         self._request: RunRequest | None = None
         self._pace = Pace()
         self._count = self._stored = 0
+        self._number = 0  # of the run
 
     def run_frame(self) -> None:
         """Run on the frame on screen, and keep its maps."""
@@ -125,10 +129,22 @@ class Runner(QObject):
         self._start(RunRequest("Run on the clip", keep_maps=self._settings.get("keep_maps")))
 
     def cancel(self) -> None:
-        """Stop the run at its next yield; finished frames stay."""
-        if self.job is not None:
-            self.job.cancel()
+        """Stop the run at its next yield; finished frames stay.
+
+        A run in the middle of a long step is left to end by itself after a moment: the window is
+        free again, and the next run waits for the step to end.
+        """
+        job = self.job
+        if job is not None and not job.cancelling:
+            job.cancel()
+            QTimer.singleShot(LEAVE_AFTER_MS, self, lambda: self._leave(job))
             self.changed.emit()
+
+    def _leave(self, job: Job) -> None:
+        """The window doesn't wait any longer for a job that was cancelled."""
+        if job is self.job:
+            self._left = job
+            self._end(job, JobState.CANCELLED)
 
     def retry(self) -> None:
         """Start the run that was asked for last, once what it lacked is there."""
@@ -147,17 +163,20 @@ class Runner(QObject):
             return
         self._pace = Pace()
         self._count = self._stored = 0
+        self._number += 1
         self.job = self._pool.start(
             request.title,
-            lambda: self._events(clip, request),
-            on_event=lambda event: self._on_event(clip, event),
+            partial(self._events, clip, request, self._left),
+            on_event=partial(self._on_event, clip, self._number),
             on_finished=self._on_finished,
         )
         self.progressed.emit(f"{request.title}: starting", 0, 0, None)
         self.changed.emit()
 
-    def _events(self, clip: Clip, request: RunRequest) -> Iterator[Any]:
-        """The generator of the worker thread."""
+    def _events(self, clip: Clip, request: RunRequest, left: Job | None) -> Iterator[Any]:
+        """The generator of the worker thread; `left` is a stopped run that may be at work still."""
+        while left is not None and not left.wait(0.05):
+            yield StageEvent("waiting for the stopped run")
         if self._segmenter is None:
             yield StageEvent("loading the models")
             self._segmenter = self._make_segmenter()
@@ -185,14 +204,17 @@ class Runner(QObject):
         if note := kept.take_note():
             yield NoteEvent(note)
 
-    def _on_event(self, clip: Clip, event: Any) -> None:
+    def _on_event(self, clip: Clip, number: int, event: Any) -> None:
+        if isinstance(event, Finished) and clip is self.session.clip:
+            # Also after a cancel: what is finished is kept.
+            self.session.add_result(event.result)
+        if self.job is None or number != self._number:
+            return  # of a run that was left to end
         if isinstance(event, DeviceKnown):
             self.device_known.emit(event.text)
         elif isinstance(event, NoteEvent):
             self.session.note(event.message)
         elif isinstance(event, Finished):
-            if clip is self.session.clip:
-                self.session.add_result(event.result)
             self._count += 1
             self._stored += event.stored
             self._pace.note(event.done, event.total, key=event.result.key, stored=event.stored)
@@ -208,13 +230,20 @@ class Runner(QObject):
         self.progressed.emit(text, done, total, self._pace.left_s())
 
     def _on_finished(self, job: Job) -> None:
+        if job is self._left:
+            self._left = None
+        elif job is self.job:
+            self._end(job, job.state)
+
+    def _end(self, job: Job, state: JobState) -> None:
+        """The run is over for the user."""
         self.job = None
         title = job.title
-        if job.state is JobState.FAILED and job.error is not None:
+        if state is JobState.FAILED and job.error is not None:
             if not isinstance(job.error, MocaError):
                 _log.error("%s failed: %r", title, job.error)
             self.failed.emit(job.error, title)
-        elif job.state is JobState.CANCELLED:
+        elif state is JobState.CANCELLED:
             self.ended.emit(f"{title}: cancelled, {_frames(self._count)} kept.")
         else:
             disk = f", {self._stored} of them from disk" if self._stored else ""

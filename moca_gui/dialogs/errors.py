@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import (
     QDialog,
@@ -22,6 +23,8 @@ UNEXPECTED_HINT = "This is a fault of the program. Copy the details into a repor
 
 class ErrorDialog(QDialog):
     """Shows an error; stays open beside the work until closed."""
+
+    log_pressed = Signal()
 
     def __init__(self, title: str, error: BaseException, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -51,12 +54,15 @@ class ErrorDialog(QDialog):
         self.copy_button = QPushButton("Copy")
         self.copy_button.setToolTip("Copy the message and the details")
         self.copy_button.clicked.connect(lambda: QGuiApplication.clipboard().setText(self.report))
+        self.log_button = QPushButton("Show log")
+        self.log_button.clicked.connect(self.log_pressed)
         close = QPushButton("Close")
         close.setDefault(True)
         close.clicked.connect(self.accept)
         buttons = QHBoxLayout()
         buttons.addWidget(self.details_button)
         buttons.addWidget(self.copy_button)
+        buttons.addWidget(self.log_button)
         buttons.addStretch(1)
         buttons.addWidget(close)
         layout = QVBoxLayout(self)

@@ -141,10 +141,16 @@ class WeightsDialog(QDialog):
         """Put a copy of `path` where it belongs, if it is one of the files."""
         self._start(partial(self._source.take, path), f"Reading {path.name}")
 
+    def _say(self, text: str) -> None:
+        self.message.setText(text)
+        # A long message is shown whole: the layout alone would cut it.
+        margins = self.contentsMargins().left() + self.contentsMargins().right() + 44
+        self.message.setMinimumHeight(self.message.heightForWidth(self.width() - margins))
+
     def _start(self, make: Callable[[], Iterable[FetchProgress]], message: str) -> None:
         if self._job is not None:
             return
-        self.message.setText(message)
+        self._say(message)
         self.progress.setRange(0, 0)
         self.progress.show()
         self._job = self._pool.start("weights", make)
@@ -157,7 +163,7 @@ class WeightsDialog(QDialog):
         """Stop fetching; the next fetch goes on from here."""
         if self._job is not None:
             self._job.cancel()
-            self.message.setText("Cancelling")
+            self._say("Cancelling")
             self.cancel_button.setEnabled(False)
 
     def _show(self, event: FetchProgress) -> None:
@@ -166,9 +172,9 @@ class WeightsDialog(QDialog):
             self.progress.setValue(1000 * event.done // event.total)
             sizes = f"{event.done / 1e6:.1f} of {event.total / 1e6:.1f} MB"
             source = f" from {event.source}" if event.source else ""
-            self.message.setText(f"{event.name}: {sizes}{source}")
+            self._say(f"{event.name}: {sizes}{source}")
         if event.text:
-            self.message.setText(f"{event.name}: {event.text}" if event.name else event.text)
+            self._say(f"{event.name}: {event.text}" if event.name else event.text)
 
     def _on_finished(self) -> None:
         job, self._job = self._job, None
@@ -178,15 +184,11 @@ class WeightsDialog(QDialog):
         self.cancel_button.setEnabled(True)
         self.refresh()
         if job.state is JobState.FAILED:
-            error = job.error
-            words = (
-                f"{error.message}\n{error.hint}" if isinstance(error, MocaError) else repr(error)
-            )
-            self.message.setText(words)
+            self._say(_words(job.error))
         elif job.state is JobState.CANCELLED:
-            self.message.setText("Cancelled. What has come is kept.")
+            self._say("Cancelled. What has come is kept.")
         elif all(row.present for row in self._source.rows()):
-            self.message.setText("")
+            self._say("")
             self.accept()
             self.completed.emit()
 
@@ -198,6 +200,10 @@ class WeightsDialog(QDialog):
     def closeEvent(self, event: QCloseEvent) -> None:
         self.cancel()
         super().closeEvent(event)
+
+
+def _words(error: BaseException | None) -> str:
+    return f"{error.message}\n{error.hint}" if isinstance(error, MocaError) else repr(error)
 
 
 def _cells(row: WeightRow) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ class Inspector(QWidget):
             item.setToolTip(row.hint)
             self.list.addItem(item)
         self.list.setCurrentRow(0)
-        row_height = self.fontMetrics().height() + 12
+        row_height = self.fontMetrics().height() + 10
         self.list.setFixedHeight(row_height * len(OVERLAYS) + 8)
         self.list.setSpacing(1)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

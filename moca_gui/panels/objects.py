@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSignalBlocker, Qt
+from PySide6.QtCore import QSignalBlocker, QSize, Qt
 from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -18,8 +18,10 @@ from PySide6.QtWidgets import (
 from moca_gui.colormaps import object_colour
 from moca_gui.results import PackedObject
 from moca_gui.session import Session
+from moca_gui.views.overlay import readable_on
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
+_BADGE_PX = 18
 _NUMBER = Qt.ItemDataRole.UserRole
 
 
@@ -37,6 +39,7 @@ class ObjectsPanel(QWidget):
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(28)
         self.table.setShowGrid(False)
+        self.table.setIconSize(QSize(_BADGE_PX, _BADGE_PX))
         self.table.setWordWrap(False)  # a long name is cut at its end, not at a word
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -109,8 +112,9 @@ class ObjectsPanel(QWidget):
         return f"No mask: {result.reason}."
 
     def _fill_row(self, row: int, item: PackedObject, hidden: bool, source: str) -> None:
-        name = QTableWidgetItem(f"{item.number}  {item.name}")
-        name.setIcon(_swatch(item.number))
+        name = QTableWidgetItem(item.name)
+        name.setIcon(_badge(item.number))
+        name.setData(Qt.ItemDataRole.AccessibleTextRole, f"{item.number} {item.name}")
         name.setData(_NUMBER, item.number)
         name.setFlags(
             Qt.ItemFlag.ItemIsEnabled
@@ -118,7 +122,7 @@ class ObjectsPanel(QWidget):
             | Qt.ItemFlag.ItemIsSelectable
         )
         name.setCheckState(Qt.CheckState.Unchecked if hidden else Qt.CheckState.Checked)
-        name.setToolTip("Uncheck to hide this object's masks")
+        name.setToolTip(f"{item.name}: uncheck to hide this object's masks")
         self.table.setItem(row, 0, name)
         self.table.setItem(row, 1, QTableWidgetItem(f"{item.score:.2f}"))
         where = QTableWidgetItem(source)
@@ -131,17 +135,25 @@ class ObjectsPanel(QWidget):
             self.session.set_object_shown(number, item.checkState() == Qt.CheckState.Checked)
 
 
-def _swatch(number: int) -> QIcon:
+def _badge(number: int) -> QIcon:
+    """The number in a disc of the object's colour, as over the frame."""
     result = QIcon()
+    colour = QColor(object_colour(number))
     for ratio in (1, 2, 3):
-        pixmap = QPixmap(14 * ratio, 14 * ratio)
+        pixmap = QPixmap(_BADGE_PX * ratio, _BADGE_PX * ratio)
         pixmap.setDevicePixelRatio(ratio)
         pixmap.fill(Qt.GlobalColor.transparent)
         painter = QPainter(pixmap)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(object_colour(number)))
-        painter.drawRoundedRect(1, 1, 12, 12, 3, 3)
+        painter.setBrush(colour)
+        painter.drawEllipse(0, 0, _BADGE_PX, _BADGE_PX)
+        font = painter.font()
+        font.setBold(True)
+        font.setPixelSize(11 if number < 10 else 9)
+        painter.setFont(font)
+        painter.setPen(readable_on(colour))
+        painter.drawText(0, 0, _BADGE_PX, _BADGE_PX, Qt.AlignmentFlag.AlignCenter, str(number))
         painter.end()
         result.addPixmap(pixmap)
     return result

@@ -13,8 +13,8 @@ from moca_gui.settings import WindowState
 
 HEADING = "See what makes the sound"
 TEXT = (
-    "Drop a video here. Then press Run: the objects that sound get a mask, in step with the "
-    "waveform below. Everything is computed on this computer."
+    "Drop a video here, then press Run: the objects that sound get masks, in step with the "
+    "waveform below. Nothing leaves this computer."
 )
 RECENT_SHOWN = 3
 TEXT_WIDTH_PX = 430

@@ -163,6 +163,7 @@ class StatusBar(QStatusBar):
 
     def _show_clip(self) -> None:
         clip = self.session.clip
+        self.note.set_full_text("")  # what was said of the clip before
         self.clip.setText(clip_facts(clip) if clip else "No clip")
         self._show_position()
         self._hide_empty()

@@ -13,6 +13,7 @@ from moca_gui.views.overlay import (
     DrawnMap,
     DrawnObject,
     draw_object,
+    legend_box,
     paint_badge,
     paint_banner,
     paint_colour_bar,
@@ -258,11 +259,12 @@ class FrameView(QWidget):
             paint_object(painter, item, smooth)
         painter.restore()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+        legend = legend_box(painter, self._objects, visible.topLeft() + QPointF(12, 12))
         for item in self._objects:
             at = rect.topLeft() + item.anchor * scale + QPointF(0, 4)
-            paint_badge(painter, item, at, visible)
+            paint_badge(painter, item, at, visible, legend)
         if self._objects:
-            paint_legend(painter, self._objects, visible.topLeft() + QPointF(12, 12))
+            paint_legend(painter, self._objects, legend)
         if self._map is not None:
             paint_colour_bar(painter, self._map, visible, self.map_value())
         if self._banner:

@@ -138,38 +138,52 @@ def paint_object(painter: QPainter, item: DrawnObject, smooth: bool) -> None:
         painter.drawPath(item.outline)
 
 
-def _readable_on(colour: QColor) -> QColor:
+def readable_on(colour: QColor) -> QColor:
+    """Dark or white, whichever can be read on `colour`."""
     return QColor("#10151a") if colour.lightnessF() > 0.33 else QColor("#ffffff")
 
 
-def paint_badge(painter: QPainter, item: DrawnObject, at: QPointF, bounds: QRectF) -> None:
-    """Paint the object's number in a disc at `at`, kept inside `bounds` (widget pixels)."""
+def paint_badge(
+    painter: QPainter, item: DrawnObject, at: QPointF, bounds: QRectF, legend: QRectF
+) -> None:
+    """Paint the object's number in a disc at `at`, inside `bounds` and off the `legend`."""
     radius = 11.0
     inner = bounds.adjusted(radius + 2, radius + 2, -radius - 2, -radius - 2)
     centre = QPointF(
         min(max(at.x(), inner.left()), inner.right()), min(max(at.y(), inner.top()), inner.bottom())
     )
+    kept_free = legend.adjusted(-radius - 2, -radius - 2, radius + 2, radius + 2)
+    if kept_free.contains(centre):
+        centre.setY(min(kept_free.bottom(), inner.bottom()))
     painter.setPen(QPen(QColor(0, 0, 0, 170), 1.5))
     painter.setBrush(item.colour)
     painter.drawEllipse(centre, radius, radius)
     font = QFont(painter.font())
     font.setBold(True)
     painter.setFont(font)
-    painter.setPen(_readable_on(item.colour))
+    painter.setPen(readable_on(item.colour))
     box = QRectF(centre.x() - radius, centre.y() - radius, 2 * radius, 2 * radius)
     painter.drawText(box, Qt.AlignmentFlag.AlignCenter, str(item.number))
     font.setBold(False)
     painter.setFont(font)
 
 
-def paint_legend(painter: QPainter, items: list[DrawnObject], corner: QPointF) -> None:
-    """Paint number, name and score of each object, top left at `corner`."""
+def legend_box(painter: QPainter, items: list[DrawnObject], corner: QPointF) -> QRectF:
+    """Where the legend lies with its top left at `corner`; empty without objects."""
+    if not items:
+        return QRectF()
+    metrics = QFontMetricsF(painter.font())
+    names = max(metrics.horizontalAdvance(item.name) for item in items)
+    width = 12 + 20 + 9 + names + 18 + metrics.horizontalAdvance("0.00") + 12
+    return QRectF(corner, QSizeF(width, (metrics.height() + 8) * len(items) + 10))
+
+
+def paint_legend(painter: QPainter, items: list[DrawnObject], box: QRectF) -> None:
+    """Paint number, name and score of each object into the `legend_box`."""
     metrics = QFontMetricsF(painter.font())
     row = metrics.height() + 8
-    names = max(metrics.horizontalAdvance(item.name) for item in items)
     score_width = metrics.horizontalAdvance("0.00")
-    width = 12 + 20 + 9 + names + 18 + score_width + 12
-    box = QRectF(corner, QSizeF(width, row * len(items) + 10))
+    names = box.width() - 12 - 20 - 9 - 18 - score_width - 12
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(_GROUND)
     painter.drawRoundedRect(box, 7, 7)
@@ -196,7 +210,7 @@ def paint_badge_small(painter: QPainter, item: DrawnObject, centre: QPointF) -> 
     font.setBold(True)
     font.setPointSizeF(max(font.pointSizeF() - 1.5, 6.5))
     painter.setFont(font)
-    painter.setPen(_readable_on(item.colour))
+    painter.setPen(readable_on(item.colour))
     box = QRectF(centre.x() - 10, centre.y() - 10, 20, 20)
     painter.drawText(box, Qt.AlignmentFlag.AlignCenter, str(item.number))
     painter.setFont(normal)

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from moca_core.bench.report import BenchOptions, Row
+from moca_core.paths import resource
+from moca_gui import bench
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 # Imports that cost more than the whole start-up may take; workers import them when needed.
@@ -52,6 +56,51 @@ def test_the_window_shows_without_slow_imports(environment: dict[str, str]) -> N
     assert done.returncode == 0, done.stderr
     assert "LOADED [] 0" in done.stdout
     assert "window shown after" in done.stderr
+
+
+CLIP_PROBE = """
+import sys
+from moca_core.paths import resource
+from moca_gui.__main__ import main
+code = main([str(resource("demo/demo.mp4"))])
+print("LOADED", [name for name in ("torch", "sklearn", "onnx") if name in sys.modules], code)
+"""
+
+
+def test_a_clip_by_argument_is_shown_before_torch_is_imported(environment: dict[str, str]) -> None:
+    done = start(["-c", CLIP_PROBE], {**environment, "MOCA_GUI_TIMING": "exit"})
+    assert done.returncode == 0, done.stderr
+    assert "LOADED [] 0" in done.stdout
+    assert done.stderr.index("window shown after") < done.stderr.index("clip shown after")
+
+
+def test_a_clip_that_cannot_be_opened_ends_the_measurement(environment: dict[str, str]) -> None:
+    words = ["-m", "moca_gui", "no-such-clip.mp4"]
+    assert start(words, {**environment, "MOCA_GUI_TIMING": "exit"}).returncode == 1
+
+
+def test_the_start_is_measured(tmp_path: Path) -> None:
+    events = list(bench.start_up(BenchOptions(tmp_path, repeats=1)))
+    rows = {event.name: event for event in events if isinstance(event, Row)}
+    assert list(rows) == ["window shown", "window shown, processor time", "clip shown"]
+    assert 0 < rows["window shown"].value < rows["clip shown"].value
+    assert rows["window shown, processor time"].value > 0
+    assert rows["window shown"].at_most == 1.5
+
+
+def test_playback_is_measured_in_frames_on_screen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "PLAY_S", 1.0)
+    clip = resource("demo/demo.mp4")
+    events = list(bench.playback(BenchOptions(tmp_path, clip=clip)))
+    rows = {event.name: event for event in events if isinstance(event, Row)}
+    # 25 frames a second is what the clip has: no more can be new on screen.
+    assert 0 < rows["frames shown a second"].value <= 27
+    assert rows["frames shown a second"].at_least == pytest.approx(24.5)
+    assert rows["memory after the first fifth"].value > 20
+    assert len(rows["random frame on screen"].samples) > 30
+    assert min(rows["random frame on screen"].samples) > 0
 
 
 def test_module_runs_and_help_needs_no_screen(environment: dict[str, str]) -> None:

@@ -112,6 +112,7 @@ class FakeSegmenter:
     )
     requests: list[dict[str, Any]] = field(default_factory=list)
     yielded: int = 0
+    step: threading.Event | None = None  # a step without a yield, which lasts until this is set
     keeps: bool = False  # saves its results in the store, as the real method does
 
     def result(self, index: int, keep_maps: bool = False) -> FrameResult:
@@ -144,6 +145,8 @@ class FakeSegmenter:
     def clip(self, path: Any, **options: Any) -> Iterator[SegmentEvent]:
         self.requests.append(options)
         yield StageEvent("loading the encoders")
+        if self.step is not None:
+            self.step.wait()
         if self.error is not None:
             raise self.error
         frames = options["frames"]

@@ -72,6 +72,10 @@ def test_failed_open_keeps_the_clip_and_shows_message_and_hint(window, open_clip
     copy = next(b for b in dialog.findChildren(QPushButton) if b.text() == "Copy")
     qtbot.mouseClick(copy, Qt.MouseButton.LeftButton)
     assert "not a video" in QGuiApplication.clipboard().text()
+    assert not window.docks["Log"].isVisible()
+    qtbot.mouseClick(dialog.log_button, Qt.MouseButton.LeftButton)
+    assert window.docks["Log"].isVisible()
+    assert "not a video" in window.log.toPlainText()
     assert window.session.clip.path.name == "clip.mp4"
     assert window.session.frame == 7
     assert not window.session.clip.reader.closed
@@ -121,6 +125,7 @@ def test_the_start_page_opens_the_demo_clip_and_comes_back(window, qtbot):
     assert page.isVisible()
     recent = [b for b in page.findChildren(QPushButton) if b.objectName() == "link"]
     assert [button.text() for button in recent] == ["demo.mp4"]
+    qtbot.waitUntil(lambda: recent[0].height() > 10, timeout=2000)  # laid out
     with qtbot.waitSignal(window.opened, timeout=5000):
         qtbot.mouseClick(recent[0], Qt.MouseButton.LeftButton)
     assert not page.isVisible()

@@ -7,7 +7,8 @@ import threading
 import numpy as np
 import pytest
 from gui_fakes import FakeSegmenter, disc
-from PySide6.QtGui import QColor
+from PySide6.QtCore import QPointF, QRectF
+from PySide6.QtGui import QColor, QImage, QPainter
 
 from moca_core.types import FrameResult, SoundingObject
 from moca_gui import colormaps, theme
@@ -17,7 +18,7 @@ from moca_gui.jobs import QUEUE_LENGTH, JobPool, JobState
 from moca_gui.results import EMPTY, MASKS, NOT_RUN, ResultStore, pack
 from moca_gui.settings import RECENT_LIMIT, SETTINGS, Settings, WindowState
 from moca_gui.timecode import format_time, parse_position
-from moca_gui.views.overlay import count_labels, draw_map
+from moca_gui.views.overlay import count_labels, draw_map, draw_object, paint_badge
 
 # -- jobs -------------------------------------------------------------------------------------
 
@@ -353,3 +354,20 @@ def test_labels_are_counted_and_the_bare_zero_is_transparent(qtbot):
     assert clusters.image.pixelColor(0, 0).alpha() == 255
     assert proposals.image.pixelColor(0, 0).alpha() == 0
     assert proposals.image.pixelColor(2, 0) == QColor(colormaps.OBJECT_COLOURS[3])
+
+
+def test_a_number_under_the_legend_moves_below_it(qtbot):
+    mask = disc(200, 300, 40, 60, 30)
+    result = FrameResult(0, 0.0, (200, 300), (SoundingObject(1, "dog", 0.8, mask),))
+    drawn = draw_object(pack(result).objects[0])
+    image = QImage(300, 200, QImage.Format.Format_RGB32)
+    image.fill(QColor("black"))
+    painter = QPainter(image)
+    legend = QRectF(12, 12, 90, 40)
+    paint_badge(painter, drawn, QPointF(40, 34), QRectF(0, 0, 300, 200), legend)
+    painter.end()
+    orange = QColor(colormaps.object_colour(1))
+    columns = [x for x in range(300) for y in range(200) if image.pixelColor(x, y) == orange]
+    rows = [y for x in range(300) for y in range(200) if image.pixelColor(x, y) == orange]
+    assert min(rows) >= legend.bottom()
+    assert abs(sum(columns) / len(columns) - 40) < 2

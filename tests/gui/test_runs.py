@@ -96,6 +96,29 @@ def test_escape_cancels_a_run_that_waits(window, open_clip, qtbot, segmenter):
     qtbot.waitUntil(run_ended(window), timeout=1000)
 
 
+def test_cancel_in_a_long_step_frees_the_window_and_the_next_run_waits(
+    window, open_clip, qtbot, segmenter
+):
+    open_clip(window)
+    segmenter.step = threading.Event()
+    window.runner.run_clip()
+    qtbot.waitUntil(lambda: bool(segmenter.requests), timeout=2000)
+    window.runner.cancel()
+    qtbot.waitUntil(run_ended(window), timeout=3000)
+    assert "cancelled, 0 frames kept" in window.status.note.full_text
+    assert not window.status.job.isVisible()
+    window.runner.run_frame()
+    qtbot.waitUntil(
+        lambda: "waiting for the stopped run" in window.status.job.text.full_text, timeout=2000
+    )
+    assert len(segmenter.requests) == 1
+    segmenter.step.set()
+    qtbot.waitUntil(run_ended(window), timeout=3000)
+    assert window.session.results.states.nonzero()[0].tolist() == [0]
+    assert window.status.note.full_text == "Run on frame 0: 1 frame done."
+    assert window.pool.titles == ["frames"]
+
+
 def test_run_on_the_frame_keeps_its_maps(window, open_clip, qtbot, segmenter):
     open_clip(window)
     window.player.seek(12)
