@@ -80,14 +80,19 @@ class FrameAnalysis:
 
 def mean_inside(masks: NDArray[np.bool_], maps: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mean of each map inside each mask: (P, h, w) bool, (G, h, w) -> (P, G); 0 for empty masks."""
-    flat = masks.reshape(len(masks), -1).astype(np.float32)  # (P, h*w)
+    flat = _flat(masks).astype(np.float32)
     area = np.maximum(flat.sum(axis=1, keepdims=True), 1.0)
     return (flat @ maps.reshape(len(maps), -1).T / area).astype(np.float32)
 
 
+def _flat(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(P, h, w) -> (P, h*w), also for no mask at all, of which -1 can't tell the size."""
+    return masks.reshape(len(masks), masks.shape[1] * masks.shape[2])
+
+
 def pairwise_iou(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
     """(P, h, w) bool -> (P, P) IoU; two empty masks have IoU 0."""
-    flat = masks.reshape(len(masks), -1).astype(np.float32)
+    flat = _flat(masks).astype(np.float32)
     overlap = flat @ flat.T
     area = flat.sum(axis=1)
     return overlap / np.maximum(area[:, None] + area[None, :] - overlap, 1.0)
@@ -121,7 +126,7 @@ def best_cover(wanted: FloatMap, masks: NDArray[np.bool_], gain: float = 0.001) 
     `wanted` of zeros and ones it is the IoU.
     """
     value = wanted.ravel().astype(np.float32)
-    flat = masks.reshape(len(masks), -1)
+    flat = _flat(masks)
     union = np.zeros(value.shape, dtype=bool)
     chosen: list[int] = []
     best = 0.0
