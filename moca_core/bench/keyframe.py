@@ -105,15 +105,20 @@ def _stage_rows(mode: str, watch: Watch, analysis: FrameAnalysis) -> Iterator[Ro
 def _comparison(guided: Watch, grid: Watch) -> Iterator[Row]:
     """How many times faster guided prompts are, turn by turn."""
 
-    def ratios(stages: tuple[str, ...], kind: str) -> tuple[float, ...]:
-        slow = [sum(turn) for turn in zip(*(getattr(grid, kind)[s] for s in stages), strict=True)]
-        fast = [sum(turn) for turn in zip(*(getattr(guided, kind)[s] for s in stages), strict=True)]
-        return tuple(a / max(b, 1e-9) for a, b in zip(slow, fast, strict=True))
+    def ratio(title: str, *stages: str, at_least: float | None = None) -> Row:
+        wall, cpu = (
+            tuple(
+                sum(slow) / max(sum(fast), 1e-9)
+                for slow, fast in zip(
+                    zip(*(of_grid[stage] for stage in stages), strict=True),
+                    zip(*(of_guided[stage] for stage in stages), strict=True),
+                    strict=True,
+                )
+            )
+            for of_grid, of_guided in ((grid.wall_s, guided.wall_s), (grid.cpu_s, guided.cpu_s))
+        )
+        return Row(f"grid / guided: {title}", wall, "x", at_least=at_least, cpu=cpu)
 
-    alone, joined = (DECODING,), (ENCODING, DECODING)
-    yield Row(
-        "grid / guided: prompts to proposals", ratios(alone, "wall_s"), "x", at_least=SPEED_UP
-    )
-    yield Row("grid / guided: the same, processor time", ratios(alone, "cpu_s"), "x")
-    yield Row("grid / guided: with encoding the picture", ratios(joined, "wall_s"), "x")
-    yield Row("grid / guided: all of the picture", ratios(("all",), "wall_s"), "x")
+    yield ratio("prompts to proposals", DECODING, at_least=SPEED_UP)
+    yield ratio("with encoding the picture", ENCODING, DECODING)
+    yield ratio("all of the picture", "all")

@@ -23,6 +23,8 @@ class Row:
     samples : the measurements; their median is the row's value.
     unit : of the samples.
     at_most, at_least : the target that the value should keep, if it has one.
+    cpu : the same in processor time of all threads, where it was measured. On a machine that does
+        other work too it tells more.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Row:
     unit: str
     at_most: float | None = None
     at_least: float | None = None
+    cpu: tuple[float, ...] = ()
 
     @property
     def value(self) -> float:
@@ -63,10 +66,7 @@ class BenchOptions:
 
 @dataclass
 class Watch:
-    """Collects durations by name: wall clock, and processor time of all threads.
-
-    On a machine that does other work too, the processor time tells more.
-    """
+    """Collects durations by name: wall clock, and processor time of all threads."""
 
     wall_s: dict[str, list[float]] = field(default_factory=dict)
     cpu_s: dict[str, list[float]] = field(default_factory=dict)
@@ -83,9 +83,12 @@ class Watch:
         self.wall_s.setdefault(name, []).append(wall_s)
         self.cpu_s.setdefault(name, []).append(cpu_s)
 
-    def row(self, name: str, title: str, **target: float) -> Row:
-        """The wall-clock times of `name` in milliseconds."""
-        return Row(title, tuple(1000 * value for value in self.wall_s[name]), "ms", **target)
+    def row(self, name: str, title: str, at_most: float | None = None) -> Row:
+        """The times of `name` in milliseconds."""
+        wall, cpu = (
+            tuple(1000 * value for value in times[name]) for times in (self.wall_s, self.cpu_s)
+        )
+        return Row(title, wall, "ms", at_most, cpu=cpu)
 
 
 def percentile(samples: Sequence[float], share: float) -> float:
@@ -96,7 +99,7 @@ def percentile(samples: Sequence[float], share: float) -> float:
 
 
 def text_table(rows: Sequence[Row]) -> str:
-    """Rows as lines: name, median, unit, spread where there are several samples, target."""
+    """Rows as lines: name, median, unit, spread of several samples, processor time, target."""
     width = max((len(row.name) for row in rows), default=0)
     lines = []
     for row in rows:
@@ -105,6 +108,8 @@ def text_table(rows: Sequence[Row]) -> str:
         if len(row.samples) > 1:
             low, high = _number(min(row.samples)), _number(max(row.samples))
             parts.append(f"{low} to {high} in {len(row.samples)}")
+        if row.cpu:
+            parts.append(f"processor {_number(statistics.median(row.cpu))}")
         if row.met is not None:
             parts.append(f"target {_target(row)}: {'met' if row.met else 'NOT met'}")
         lines.append(f"{line}  {'; '.join(parts)}".rstrip())
@@ -122,6 +127,7 @@ def as_json(name: str, rows: Sequence[Row], machine: dict[str, Any]) -> dict[str
                 "value": row.value,
                 "unit": row.unit,
                 "samples": list(row.samples),
+                "cpu": list(row.cpu),
                 "at_most": row.at_most,
                 "at_least": row.at_least,
                 "met": row.met,

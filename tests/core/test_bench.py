@@ -64,12 +64,12 @@ def test_table_shows_the_spread_and_whether_the_target_is_kept() -> None:
     """One line a row, aligned; one sample has no spread."""
     rows = [
         Row("first run", (26.5,), "s", at_most=25.0),
-        Row("grid / guided", (5.0, 7.0, 6.0), "x", at_least=5.0),
+        Row("grid / guided", (5.0, 7.0, 6.0), "x", at_least=5.0, cpu=(6.5, 6.7, 6.6)),
         Row("proposals", (12.0,), ""),
     ]
     first, second, third = text_table(rows).splitlines()
     assert "26.5 s" in first and "target at most 25: NOT met" in first and " to " not in first
-    assert "6 x" in second and "5 to 7 in 3; target at least 5: met" in second
+    assert "6 x" in second and "5 to 7 in 3; processor 6.6; target at least 5: met" in second
     assert third.split() == ["proposals", "12"]
 
 
@@ -135,6 +135,7 @@ def test_prints_a_table_and_writes_json(
     assert report["bench"] == "seek"
     row = report["rows"][0]
     assert row["value"] == 20.0 and row["samples"] == [10.0, 30.0, 20.0] and row["met"] is True
+    assert row["cpu"] == []
     machine = report["machine"]
     assert machine["cores"] >= 1 and machine["torch_threads"] >= 1 and machine["processor"]
     assert {"moca", "python", "torch", "numpy"} <= set(machine["versions"])
@@ -241,12 +242,12 @@ def test_comparison_divides_turn_by_turn() -> None:
     for watch, answers in ((guided, (2.0, 2.0)), (grid, (10.0, 14.0))):
         for seconds in answers:
             watch.add(keyframe.ENCODING, 3.0, 3.0)
-            watch.add(keyframe.DECODING, seconds, 2 * seconds)
+            watch.add(keyframe.DECODING, seconds, seconds if watch is guided else 2 * seconds)
             watch.add("all", 3.0 + seconds, 3.0 + seconds)
-    alone, cpu, joined, whole = keyframe._comparison(guided, grid)
+    alone, joined, whole = keyframe._comparison(guided, grid)
     assert alone.samples == (5.0, 7.0) and alone.value == 6.0 and alone.met is True
-    assert cpu.samples == (5.0, 7.0)
     assert joined.samples == (13 / 5, 17 / 5) == whole.samples
+    assert alone.cpu == (10.0, 14.0)
 
 
 @pytest.mark.weights
