@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -17,6 +17,7 @@ NOT_RUN, EMPTY, MASKS = 0, 1, 2  # states of a frame, in the order of what wins 
 
 MASK_BYTES = 512 * 2**20
 MAP_BYTES = 256 * 2**20
+SAME_FROM_IOU = 0.3
 _OUTLINE_TOLERANCE_PX = 0.8
 
 
@@ -115,6 +116,16 @@ def pack(result: FrameResult) -> PackedResult:
     )
 
 
+def box_iou(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> float:
+    """Intersection over union of two boxes (x0, y0, x1, y1), 0 for empty ones."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
+    return width * height / (sum(areas) - width * height)
+
+
 class ResultStore:
     """Results of one clip by frame.
 
@@ -200,6 +211,33 @@ class ResultStore:
         if not len(later):
             return None
         return int(later[0] if step > 0 else later[-1])
+
+    def known_numbers(self, result: PackedResult) -> PackedResult:
+        """`result` with the numbers that its objects have in this clip already.
+
+        A run on one frame counts from 1; the same object, by its name and place in the nearest
+        frame with a result, keeps its number and so its colour. Others get numbers of their own.
+        """
+        frames = np.flatnonzero(self.states == MASKS)
+        if not len(frames) or not result.objects:
+            return result
+        near = self._results[int(frames[np.argmin(np.abs(frames - result.frame))])]
+        free = list(near.objects)
+        next_number = 1 + max(item.number for r in self._results.values() for item in r.objects)
+        objects = []
+        for item in result.objects:
+            overlaps = [
+                (box_iou(other.box, item.box), place)
+                for place, other in enumerate(free)
+                if other.name == item.name
+            ]
+            overlap, place = max(overlaps, default=(0.0, -1))
+            if overlap >= SAME_FROM_IOU:
+                objects.append(replace(item, number=free.pop(place).number))
+            else:
+                objects.append(replace(item, number=next_number))
+                next_number += 1
+        return replace(result, objects=tuple(objects))
 
     def clear(self) -> None:
         """Forget everything."""

@@ -167,7 +167,7 @@ class Runner(QObject):
         self.job = self._pool.start(
             request.title,
             partial(self._events, clip, request, self._left),
-            on_event=partial(self._on_event, clip, self._number),
+            on_event=partial(self._on_event, clip, self._number, request.frames != "all"),
             on_finished=self._on_finished,
         )
         self.progressed.emit(f"{request.title}: starting", 0, 0, None)
@@ -204,10 +204,13 @@ class Runner(QObject):
         if note := kept.take_note():
             yield NoteEvent(note)
 
-    def _on_event(self, clip: Clip, number: int, event: Any) -> None:
+    def _on_event(self, clip: Clip, number: int, one_frame: bool, event: Any) -> None:
         if isinstance(event, Finished) and clip is self.session.clip:
             # Also after a cancel: what is finished is kept.
-            self.session.add_result(event.result)
+            result = event.result
+            if one_frame:
+                result = self.session.results.known_numbers(result)
+            self.session.add_result(result)
         if self.job is None or number != self._number:
             return  # of a run that was left to end
         if isinstance(event, DeviceKnown):

@@ -371,3 +371,23 @@ def test_a_number_under_the_legend_moves_below_it(qtbot):
     rows = [y for x in range(300) for y in range(200) if image.pixelColor(x, y) == orange]
     assert min(rows) >= legend.bottom()
     assert abs(sum(columns) / len(columns) - 40) < 2
+
+
+def found(frame, *objects):
+    masks = [(number, name, disc(60, 80, x, 30, 10)) for number, name, x in objects]
+    items = tuple(SoundingObject(number, name, 0.5, mask) for number, name, mask in masks)
+    return pack(FrameResult(frame, frame / 25, (60, 80), items))
+
+
+def test_a_run_on_one_frame_keeps_the_numbers_of_the_clip():
+    store = ResultStore(50)
+    store.add(found(4, (1, "dog", 60)))
+    store.add(found(10, (3, "dog", 20), (5, "person", 60)))
+    one = store.known_numbers(found(12, (1, "person", 61), (2, "dog", 22), (3, "dog", 50)))
+    # The second dog isn't where a dog was: a number that nothing in the clip has.
+    assert [(item.name, item.number) for item in one.objects] == [
+        ("person", 5),
+        ("dog", 3),
+        ("dog", 6),
+    ]
+    assert ResultStore(50).known_numbers(found(1, (1, "dog", 20))).objects[0].number == 1
