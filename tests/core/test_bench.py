@@ -262,7 +262,8 @@ def test_stages_of_a_real_picture_are_told_apart(weights_dir: Path) -> None:
     assert {keyframe.ENCODING, keyframe.DECODING} <= set(watch.wall_s)
     assert len(analysis.proposals) > 0
     parts = [seconds[0] for name, seconds in watch.wall_s.items() if name != "all"]
-    assert watch.wall_s["all"] == [pytest.approx(sum(parts))]
+    # What comes before the first stage counts too.
+    assert watch.wall_s["all"][0] >= sum(parts) * 0.999
     assert all(value > 0 for value in parts)
 
 
