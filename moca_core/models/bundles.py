@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice
+from moca_core.heap import keep_freed_memory
 from moca_core.models import weights
 from moca_core.models.efficientnet_lite import EfficientNetLite
 from moca_core.models.person import PersonEvidence, PersonNets
@@ -105,9 +106,12 @@ class CompactBundle:
         rows = zip(self.groups.kinds, self.groups.supers, strict=True)
         self._kin = np.array([kind if kind == "vehicle" else own for kind, own in rows])
         self._looks_like = torch.from_numpy(self.groups.image_matrix).to(self._place)  # (1000, G)
+        self._nameless = 1 - self._looks_like.amax(dim=1)  # (1000,) 1: speaks for no group
 
     def load(self) -> Generator[StageEvent, None, None]:
         """Load every encoder; yields before each one. Raises `WeightsError`."""
+        if self._place == "cpu":
+            keep_freed_memory()
         steps = 5
         yield StageEvent("Loading YAMNet", 0, steps)
         self._yamnet = YamNet.from_file(weights.locate("yamnet.tflite"), self._place)
@@ -240,18 +244,20 @@ class CompactBundle:
         inside = mean_inside(proposals.masks, dense)
         if not len(proposals):
             return inside
-        votes = torch.zeros(len(proposals), len(self.names), device=self._place)
+        classes = torch.zeros(len(proposals), len(self._looks_like), device=self._place)
         for name, net in self._nets.items():
             crops = masked_crops(rgb, proposals.masks, _CROP_SIDE[name])
-            votes += net.probabilities(crops) @ self._looks_like
-        crop = (votes / len(self._nets)).clamp(max=1).cpu().numpy()
+            classes += net.probabilities(crops) / len(self._nets)  # (P, 1000)
+        crop = (classes @ self._looks_like).clamp(max=1).cpu().numpy()
+        nameless = (classes @ self._nameless).clamp(max=1).cpu().numpy()  # (P,)
         doubt, own = self._look.person_doubt, self._person
         person = mean_inside(proposals.masks, person_map[None])[:, 0]
         crop[:, own] = np.maximum(doubt * crop[:, own], person)
         weight = self._look.crop_weight
         looks = (1 - weight) * inside + weight * crop
-        # The person nets mark any salient thing: a crop that is surely a dog is no person.
-        looks[:, own] *= 1 - np.delete(crop, own, axis=1).max(axis=1)
+        # The person nets mark any salient thing: a crop that is surely a dog, or a thing that makes
+        # no sound, is no person.
+        looks[:, own] *= (1 - np.delete(crop, own, axis=1).max(axis=1)) * np.sqrt(1 - nameless)
         return looks.astype(np.float32)
 
 
