@@ -122,7 +122,8 @@ def guided_proposals(
         value = score - settings.covered_weight * _at(covered, points, size)
         picked = _spread(points, np.where(open_points, value, -np.inf), spacing)
         picked = picked[: min(settings.batch, room)]
-        open_points[picked] = False
+        # Points may lie on one another, as hints that were moved into the picture: ask them once.
+        open_points &= (points[:, None] != points[picked]).any(axis=2).all(axis=1)
         asked.append(points[picked])
         answers.append(ask(points[picked]))
         covered |= _covered(answers[-1], interest.shape, settings)

@@ -148,6 +148,14 @@ def test_more_prompts_than_places() -> None:
     assert len(np.unique(points, axis=0)) == 65
 
 
+def test_points_that_lie_on_one_another_are_asked_once() -> None:
+    """As hints do that were moved into the picture from beyond its corner."""
+    points = guided(Discs(), 0.5, hints=[(319.0, 239.0)] * 3 + [(20.0, 15.0)])
+    assert (20.0, 15.0) in set(map(tuple, grid_points(SIZE, 8)))
+    assert len(points) == SETTINGS.prompts
+    assert len(np.unique(points, axis=0)) == len(points)
+
+
 def test_it_asks_where_something_is_of_interest() -> None:
     interest = np.zeros(WORK, dtype=np.float32)
     interest[:, 192:] = 1.0
