@@ -163,6 +163,7 @@ def test_nothing_heard_gives_nothing(analysis: FrameAnalysis) -> None:
     )
     assert found.objects == ()
     assert found.reason == REASON_NO_OBJECT
+    assert not found.coarse
 
 
 def test_the_gate_is_where_the_settings_put_it(analysis: FrameAnalysis) -> None:
