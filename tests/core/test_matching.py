@@ -198,6 +198,22 @@ def test_a_high_threshold_leaves_the_surest() -> None:
     assert {item.name for item in high.objects} == {"Dog"}
 
 
+@pytest.mark.parametrize(
+    ("softness", "above", "taken"),
+    [(0.2, 0.02, True), (0.2, 0.1, False), (0.05, 0.02, False), (0.05, -0.02, True)],
+)
+def test_softness_is_the_distance_to_certainty(softness: float, above: float, taken: bool) -> None:
+    """The cat is wanted by w = (softness - above) / (2 * softness), the dog surely.
+
+    Both are of one size, so that the cat is taken where (1 + w) / 2 > 1 / (1 + w), w > 0.414.
+    """
+    analysis = analysis_of(TWO, EACH)
+    level = float(decide(analysis, dog=0.93, cat=0.07).region[RIGHT].mean())
+    settings = MatchSettings(region_threshold=level + above, softness=softness, least_share=0.0)
+    found = decide(analysis, settings, dog=0.93, cat=0.07)
+    assert ("Cat" in by_name(found)) is taken
+
+
 def test_gain_stops_at_what_adds_little() -> None:
     most, rest = box(48, 32, 128, 112), box(128, 32, 144, 112)
     analysis = analysis_of({DOG: LEFT}, [most, rest])
