@@ -10,12 +10,17 @@ import sys
 import time
 from collections.abc import Sequence
 
+from moca_core.commands.gui import display_trouble
+
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="moca-gui", description="See which objects make the sound in a video."
     )
     parser.add_argument("clip", nargs="?", help="video to open")
+    parser.add_argument(
+        "--run", action="store_true", help="find what sounds at once, then play the clip in a loop"
+    )
     parser.add_argument("--exit-after-show", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
@@ -39,9 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
-    if not has_display():
+    trouble = display_trouble()
+    if trouble:
         sys.stderr.write(
-            "There is no display to open a window on.\n"
+            f"{trouble[0].upper()}{trouble[1:]}.\n"
             "Run this on a desktop or under xvfb-run, or use `moca segment`, which needs none.\n"
         )
         return 1
@@ -60,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     window = MainWindow()
     window.show()
     if options.clip:
+        if options.run:
+            window.show_when_opened()
         window.open_path(options.clip)
     timing = os.environ.get("MOCA_GUI_TIMING")
     if timing:

@@ -181,6 +181,17 @@ class MainWindow(QMainWindow):
         """Open a clip; the clip that is open stays until the new one is ready."""
         self.opener.open(Path(path))
 
+    def show_when_opened(self) -> None:
+        """Run on the next clip as soon as it is open, and then play it in a loop."""
+        once = Qt.ConnectionType.SingleShotConnection
+        self.opened.connect(self.runner.run_clip, once)
+        self.runner.completed.connect(self._play_in_a_loop, once)
+
+    def _play_in_a_loop(self) -> None:
+        self.player.set_looping(True)
+        self.player.go_start()
+        self.player.play()
+
     def open_demo(self) -> None:
         """Open the clip that comes with the program."""
         try:

@@ -81,6 +81,7 @@ class Runner(QObject):
     device_known = Signal(str)
     failed = Signal(object, str)
     ended = Signal(str)
+    completed = Signal()  # a run came to its end, neither stopped nor failed
 
     def __init__(
         self,
@@ -251,6 +252,7 @@ class Runner(QObject):
         else:
             disk = f", {self._stored} of them from disk" if self._stored else ""
             self.ended.emit(f"{title}: {_frames(self._count)} done{disk}.")
+            self.completed.emit()
         self.changed.emit()
 
 

@@ -14,8 +14,8 @@ from moca_core.config import SegmentConfig
 from moca_core.errors import MocaError
 
 HELP = (
-    "Show the method on the sample clip: in the window, or, with --no-gui or without a display, "
-    "as overlay.mp4 and sheet.png in a folder."
+    "Show the method on the sample clip: in the window, which finds what sounds and then plays it;"
+    " with --no-gui or without a display as overlay.mp4 and sheet.png in a folder."
 )
 
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.no_gui:
         trouble = gui.display_trouble()
         if not trouble:
-            return gui.open_window([str(clip)])
+            return gui.open_window([str(clip), "--run"])
         say(f"Writing a video instead of opening the window: {trouble}.", args.quiet)
     return _write(clip, args.out, args.quiet)
 

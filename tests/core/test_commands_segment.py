@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
 from contextlib import closing
 from pathlib import Path
@@ -238,6 +237,17 @@ def test_demo_without_a_display_writes_what_can_be_looked_at(
     assert str(out / "overlay.mp4") in said
 
 
+def test_demo_with_a_display_runs_and_plays_the_clip(clip, monkeypatch):
+    from moca_core.commands import demo
+
+    opened = []
+    monkeypatch.setattr(gui, "display_trouble", lambda: "")
+    monkeypatch.setattr(gui, "open_window", lambda words: opened.append(words) or DONE)
+    monkeypatch.setattr(demo, "sample_clip", lambda: clip)
+    assert main(["demo"]) == DONE
+    assert opened == [[str(clip), "--run"]]
+
+
 def test_demo_without_its_clip_says_so(monkeypatch, capsys):
     def lost(name):
         raise FileNotFoundError("resource 'demo/demo.mp4' is missing from this installation")
@@ -332,17 +342,16 @@ def test_an_unknown_device(clip, tmp_path, capsys):
 def fill_disk(monkeypatch, folder: Path, after: int) -> None:
     """From the file number `after` on, nothing more fits below `folder`."""
     written = []
-    whole = os.fsync
+    rename = Path.replace
 
-    def fsync(handle: int) -> None:
-        path = Path(f"/proc/self/fd/{handle}").readlink()
+    def replace(path: Path, target: Path) -> Path:
         if folder in path.parents:
             written.append(path)
             if len(written) > after:
                 raise OSError(errno.ENOSPC, "No space left on device")
-        whole(handle)
+        return rename(path, target)
 
-    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
 
 
 def test_a_full_disk_keeps_what_was_written(clip, bundle, tmp_path, monkeypatch, capsys):

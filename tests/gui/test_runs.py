@@ -293,3 +293,26 @@ def test_an_overlay_without_its_map_says_what_to_do(window, open_clip, qtbot):
     qtbot.keyClick(window, Qt.Key.Key_R)
     qtbot.waitUntil(lambda: window.view.banner == "", timeout=4000)
     assert window.inspector.note.text() == "How well each place fits the sound"
+
+
+def test_a_clip_can_be_run_and_played_as_soon_as_it_is_open(window, open_clip, qtbot):
+    window.show_when_opened()
+    open_clip(window)
+    qtbot.waitUntil(lambda: window.player.playing, timeout=5000)
+    assert len(window.session.results) == COUNT
+    assert window.player.looping
+    window.player.pause()
+    # Only this once: the next clip waits for the user.
+    open_clip(window, "other.mp4")
+    assert window.runner.job is None
+    assert not window.player.playing
+
+
+def test_a_cancelled_run_doesnt_start_to_play(window, open_clip, qtbot, segmenter):
+    segmenter.gate = threading.Event()
+    window.show_when_opened()
+    open_clip(window)
+    window.runner.cancel()
+    segmenter.gate.set()
+    qtbot.waitUntil(run_ended(window), timeout=5000)
+    assert not window.player.playing
