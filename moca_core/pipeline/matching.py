@@ -15,6 +15,8 @@ from moca_core.pipeline.hearing import Hearing, HearingSettings, listen
 from moca_core.pipeline.regions import RegionSettings, sounding_region, sounding_value
 from moca_core.types import REASON_NO_OBJECT, FloatMap, Mask, SoundingObject
 
+_SPECK = 0.01
+"""Share of a mask's pixels below which a hole in it is filled and an island beside it dropped."""
 _SMALL_PART = 0.05
 """Share of a group's pixels below which a separate part belongs to the largest one."""
 
@@ -170,12 +172,24 @@ def _objects(
         work = np.logical_or.reduce([part.work for part in by_group[group]])
         sure = float(region[work].mean()) if work.any() else 0.0
         score = float(np.clip(sure * hearing.strength[group] ** 0.5, 0.0, 1.0))
-        found += [SoundingObject(0, names[group], score, part) for part in _separate(full)]
+        found += [SoundingObject(0, names[group], score, part) for part in _separate(_tidy(full))]
     found.sort(key=lambda item: (-item.score, -int(item.mask.sum())))
     return tuple(
         SoundingObject(number, item.name, item.score, item.mask)
         for number, item in enumerate(found, start=1)
     )
+
+
+def _tidy(mask: Mask) -> Mask:
+    """The mask without holes and islands that are small beside it."""
+    tidy = mask.copy()
+    limit = _SPECK * float(mask.sum())
+    for value in (False, True):
+        count, labels, stats, _ = cv2.connectedComponentsWithStats((tidy == value).view(np.uint8))
+        small = np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] < limit) + 1
+        if 0 < len(small) < count:
+            tidy[np.isin(labels, small)] = not value
+    return tidy
 
 
 def _separate(mask: Mask) -> list[Mask]:

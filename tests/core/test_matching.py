@@ -129,13 +129,22 @@ def test_objects_are_numbered_by_their_score() -> None:
 
 
 def test_separate_parts_are_objects_of_their_own() -> None:
-    """Two dogs in one mask; a speck beside them belongs to the larger one."""
-    large, second, speck = box(48, 32, 144, 112), box(48, 152, 120, 216), box(160, 32, 168, 40)
-    herd = large | second | speck
+    """Two dogs in one mask; a small part beside them belongs to the larger one."""
+    large, second, part = box(48, 32, 144, 112), box(48, 152, 120, 216), box(160, 32, 176, 56)
+    herd = large | second | part
     found = decide(analysis_of({DOG: herd}, [herd]), dog=1)
     assert [(item.number, item.name) for item in found.objects] == [(1, "Dog"), (2, "Dog")]
-    np.testing.assert_array_equal(found.objects[0].mask, at_full_size(large | speck))
+    np.testing.assert_array_equal(found.objects[0].mask, at_full_size(large | part))
     np.testing.assert_array_equal(found.objects[1].mask, at_full_size(second))
+
+
+def test_holes_and_specks_are_no_part_of_an_object() -> None:
+    """Below a hundredth of the mask; a larger hole stays."""
+    whole, hole, window = box(32, 32, 160, 160), box(48, 48, 56, 56), box(80, 80, 112, 112)
+    ragged = (whole & ~hole & ~window) | box(168, 168, 174, 174)
+    found = decide(analysis_of({DOG: ragged}, [ragged]), dog=1)
+    (item,) = found.objects
+    np.testing.assert_array_equal(item.mask, at_full_size(whole & ~window))
 
 
 def test_masks_of_one_name_that_touch_are_one_object() -> None:
