@@ -179,6 +179,21 @@ def test_it_moves_on_from_what_is_covered() -> None:
     assert at_the_left(ProposalSettings(prompts=8, batch=2, largest_cover=0.1))[:2] == [2, 2]
 
 
+def test_what_was_covered_stays_so() -> None:
+    ask = Discs([(55, 120, 45), (160, 120, 45), (265, 120, 45)])
+    interest = sum(worth * ask.mask(disc) for disc, worth in enumerate((0.95, 0.85, 0.5)))
+    ask = Discs(ask.discs)
+    points = guided(ask, interest, settings=ProposalSettings(prompts=3, batch=1))
+    assert (points[:, 0] // 107).tolist() == [0, 1, 2]
+
+
+def test_a_batch_does_not_ask_twice_for_the_same_thing() -> None:
+    """Shoulders and a face of one person lie close together; covered or not isn't known yet."""
+    close = [(100.0, 100.0), (110.0, 100.0), (100.0, 115.0)]
+    points = guided(Discs(), 0.5, close, settings=ProposalSettings(prompts=4, batch=4))
+    assert len(set(close) & set(map(tuple, points))) == 1
+
+
 def test_hints_and_peaks_come_first() -> None:
     hint, peak = (33.0, 201.0), (287.0, 21.0)
     ask = Discs()
