@@ -318,6 +318,18 @@ def test_an_analysis_has_the_same_shapes_in_every_mode(bundle: CompactBundle, mo
         np.testing.assert_array_equal(analysis.proposals.masks[0], box(WORK, 0, 0, 192, 128))
 
 
+def test_what_looks_like_something_is_asked_though_nothing_stands_out() -> None:
+    class AtTheRight(Encoders):
+        def dense_probabilities(self, rgb: NDArray[np.uint8], side: int) -> torch.Tensor:
+            classes = super().dense_probabilities(rgb, side)
+            classes[..., :4] = 0
+            return classes
+
+    few = CompactBundle(choose_device("cpu"), proposal_settings=ProposalSettings(prompts=6))
+    _, analysis = events_of(few, AtTheRight(), "guided")
+    assert (analysis.proposals.prompts[:, 0] > 0.45 * SIZE[1]).all()
+
+
 def test_the_modes_ask_at_as_many_points_as_they_are_told(bundle: CompactBundle) -> None:
     few = CompactBundle(choose_device("cpu"), proposal_settings=ProposalSettings(prompts=5, grid=3))
     for mode, count in (("guided", 5), ("grid", 9)):
