@@ -67,7 +67,7 @@ class LookSettings:
     ----------
     scales : (net, longer side in pixels) of the dense classifiers whose mean is taken.
     crop_weight : of the classified crop against the dense evidence in a proposal's looks.
-    kinship : how far a vehicle is taken to be seen where another vehicle is.
+    kinship : how far a group is taken to be seen where one of its kin is (see `_with_kin`).
     person_doubt : weight of ImageNet's clothes and gear as evidence for a person.
     """
 

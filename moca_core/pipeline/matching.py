@@ -30,6 +30,8 @@ class MatchSettings:
     hearing, region : the settings of the two steps before.
     region_threshold : of the region, 0 to 1, at which a location is as likely wanted as not.
     softness : distance from the threshold at which that is certain.
+    least_fit : expected IoU of the chosen proposals with the region, below which they don't match
+        and the refined region stands in.
     least_share : of the most sounding proposal, below which a proposal isn't taken beside it.
     gain : least rise of IoU for which another proposal is taken.
     """
@@ -38,6 +40,7 @@ class MatchSettings:
     region: RegionSettings = field(default_factory=RegionSettings)
     region_threshold: float = 0.5
     softness: float = 0.2
+    least_fit: float = 0.5
     least_share: float = 0.5
     gain: float = 0.001
 
@@ -112,13 +115,19 @@ class _Part:
 def _chosen(
     analysis: FrameAnalysis, region: FloatMap, hearing: Hearing, settings: MatchSettings
 ) -> list[int]:
-    """The proposals whose union fits the region best, without those that sound too little."""
+    """The proposals whose union fits the region best, without those that sound too little.
+
+    None where even the best union doesn't fit.
+    """
     low = max(0.0, settings.region_threshold - settings.softness)
     span = max(settings.region_threshold + settings.softness - low, 1e-6)
     wanted = np.clip((region - low) / span, 0.0, 1.0)
-    chosen = best_cover(wanted, analysis.proposals.masks, settings.gain)
-    if len(chosen) < 2:
-        return chosen
+    masks = analysis.proposals.masks
+    chosen = best_cover(wanted, masks, settings.gain)
+    union = masks[chosen].any(axis=0)
+    overlap = float(wanted[union].sum())
+    if overlap < settings.least_fit * (int(union.sum()) + float(wanted.sum()) - overlap):
+        return []
     value = sounding_value(analysis.looks[chosen], hearing, settings.region)
     least = settings.least_share * float(value.max())
     return [index for index, sure in zip(chosen, value, strict=True) if sure >= least]

@@ -29,7 +29,7 @@ class RegionSettings:
     doubt : evidence that a place needs to win the competition even without a rival.
     suppression : exponent on the share that what sounds wins of a place.
     smallness : exponent on the area by which smaller proposals weigh more.
-    spare : weight of the raw evidence where no proposal lies.
+    spare : weight of a place's own evidence where no proposal lies.
     background : saliency that every place has at least.
     clusters : k of k-means.
     temperature : of the token affinity of `diffuse`.
@@ -42,7 +42,7 @@ class RegionSettings:
     doubt: float = 0.1
     suppression: float = 2.0
     smallness: float = 0.5
-    spare: float = 0.1
+    spare: float = 0.25
     background: float = 0.3
     clusters: int = 5
     temperature: float = 0.2
@@ -92,17 +92,18 @@ def _paint(analysis: FrameAnalysis, hearing: Hearing, settings: RegionSettings) 
 
     Small proposals weigh more: a mask over two objects says little about either.
     """
+    size = analysis.saliency.shape
+    places = analysis.groups.reshape(len(analysis.groups), -1).T  # (h*w, G)
     if not len(analysis.proposals):
-        return sounding_value(np.moveaxis(analysis.groups, 0, -1), hearing, settings)
-    raw = np.tensordot(hearing.strength, analysis.groups, axes=1).astype(np.float32)
-    raw = raw / max(float(raw.max()), _TINY)
+        return sounding_value(places, hearing, settings).reshape(size)
     value = sounding_value(analysis.looks, hearing, settings)
     flat = analysis.proposals.masks.reshape(len(value), -1).astype(np.float32)  # (P, h*w)
     weight = (flat.mean(axis=1) + 0.02) ** -settings.smallness  # (P,)
     total = weight @ flat  # (h*w,)
-    painted = ((value * weight) @ flat / np.maximum(total, _TINY)).reshape(raw.shape)
-    spare = settings.spare * float(value.max()) * raw
-    return np.where(total.reshape(raw.shape) > 0, painted, spare).astype(np.float32)
+    painted = (value * weight) @ flat / np.maximum(total, _TINY)
+    bare = total <= 0
+    painted[bare] = settings.spare * sounding_value(places[bare], hearing, settings)
+    return painted.reshape(size).astype(np.float32)
 
 
 def _kmeans(analysis: FrameAnalysis, hearing: Hearing, settings: RegionSettings) -> FloatMap:

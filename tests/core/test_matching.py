@@ -240,7 +240,7 @@ def test_without_proposals_the_region_stands_in(regions: str) -> None:
     assert iou(mask, at_full_size(LEFT)) > 0.9
 
 
-@pytest.mark.parametrize("regions", ["kmeans", "diffuse"])
+@pytest.mark.parametrize("regions", STRATEGIES)
 def test_where_no_proposal_fits_the_region_stands_in(regions: str) -> None:
     found = decide(analysis_of(TWO, [FAR]), regions=regions, dog=1)
     assert found.coarse

@@ -150,8 +150,8 @@ def test_paint_by_hand() -> None:
     painted = STRATEGIES["paint"](frame, hearing([1, 0], [0, 1]), settings)
     one, other = 1 / (2 / 5 + 0.02), 1 / (3 / 5 + 0.02)
     both = (0.9 * one + 0.3 * other) / (one + other)
-    # Where no proposal lies: half of the best value times the evidence, at its highest there.
-    np.testing.assert_allclose(painted, [[0.9, both, 0.3, 0.3, 0.5 * 0.9 * 1.0]], rtol=1e-5)
+    # Where no proposal lies: half of what the place itself says, 0.5.
+    np.testing.assert_allclose(painted, [[0.9, both, 0.3, 0.3, 0.5 * 0.5]], rtol=1e-5)
 
 
 def test_a_mask_over_two_objects_says_less_than_one_over_each() -> None:
