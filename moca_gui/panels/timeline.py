@@ -9,15 +9,10 @@ from moca_gui.player import Player
 from moca_gui.session import Session
 from moca_gui.sound import SoundPicture
 from moca_gui.theme import Theme
+from moca_gui.views.sound_rows import SpectrogramRow, WaveformRow
 from moca_gui.views.time_axis import TimeAxis
 from moca_gui.views.time_row import TimeRow
-from moca_gui.views.time_rows import (
-    OverviewRow,
-    ResultsRow,
-    RulerRow,
-    SpectrogramRow,
-    WaveformRow,
-)
+from moca_gui.views.time_rows import OverviewRow, ResultsRow, RulerRow
 
 
 class Timeline(QWidget):
@@ -53,7 +48,7 @@ class Timeline(QWidget):
             row.range_dragged.connect(self._choose_range)
         session.clip_changed.connect(self._take_clip)
         session.frame_changed.connect(self._follow)
-        session.range_changed.connect(self._repaint)
+        session.range_changed.connect(self._move_marks)
         session.result_changed.connect(lambda _frame: self.results.redraw())
         sound.changed.connect(self._redraw_sound)
 
@@ -86,11 +81,11 @@ class Timeline(QWidget):
         clip = self.session.clip
         if clip is not None:
             self.axis.follow(clip.time_of(self.session.frame))
-        self._repaint()
+        self._move_marks()
 
-    def _repaint(self) -> None:
+    def _move_marks(self) -> None:
         for row in self.rows:
-            row.update()
+            row.move_marks()
 
     def _redraw_sound(self) -> None:
         for row in (self.overview, self.waveform, self.spectrogram):

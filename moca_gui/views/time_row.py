@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QPointF, QRectF, Qt, Signal
+from PySide6.QtCore import QEvent, QLineF, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QFont,
+    QHelpEvent,
     QMouseEvent,
     QPainter,
     QPaintEvent,
+    QPen,
     QPixmap,
     QWheelEvent,
 )
-from PySide6.QtWidgets import QSizePolicy, QWidget
+from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from moca_gui.session import Session
 from moca_gui.theme import Theme
@@ -20,6 +22,13 @@ from moca_gui.views.time_axis import TimeAxis
 
 GUTTER_PX = 92
 MARGIN_PX = 10
+PLAYHEAD_PX = 1.5
+RANGE_PX = 1.5
+WINDOW_PX = 1.0
+NUDGE_PX = 2.0**-10
+"""All is drawn this far to the right. Round times often fall on half a pixel, where errors of the
+last digit would send the lines of two rows to different sides."""
+
 _DRAG_FROM_PX = 4
 
 
@@ -68,19 +77,24 @@ class TimeRow(QWidget):
     def x_of(self, time_s: float) -> float:
         """Widget x of a time."""
         start, stop = self.view_s
-        return self.plot.left() + self.plot.width() * (time_s - start) / max(stop - start, 1e-9)
+        share = (time_s - start) / max(stop - start, 1e-9)
+        return self.plot.left() + NUDGE_PX + self.plot.width() * share
 
     def time_at(self, x: float) -> float:
         """Time at a widget x, clipped to the clip."""
         start, stop = self.view_s
-        time_s = start + (x - self.plot.left()) / self.plot.width() * (stop - start)
+        time_s = start + (x - NUDGE_PX - self.plot.left()) / self.plot.width() * (stop - start)
         return min(max(time_s, 0.0), self.axis.duration_s)
 
     # -- painting -----------------------------------------------------------------------------
 
     def redraw(self) -> None:
-        """Paint anew from the data; `update()` alone only moves the playhead."""
+        """Paint anew from the data."""
         self._ground = None
+        self.update()
+
+    def move_marks(self) -> None:
+        """Show the playhead, the range and the audio window where they are now."""
         self.update()
 
     def set_theme(self, theme: Theme) -> None:
@@ -103,7 +117,7 @@ class TimeRow(QWidget):
             painter = QPainter(self._ground)
             painter.setFont(self.font())
             painter.fillRect(self.rect(), QColor(self.theme.panel))
-            self._paint_title(painter)
+            self.paint_title(painter)
             if not self.bare:
                 painter.fillRect(self.plot, QColor(self.theme.base))
             if self.axis.duration_s > 0:
@@ -117,7 +131,8 @@ class TimeRow(QWidget):
             self.paint_marks(painter)
             self._paint_playhead(painter)
 
-    def _paint_title(self, painter: QPainter) -> None:
+    def paint_title(self, painter: QPainter) -> None:
+        """Write into the gutter."""
         painter.setPen(QColor(self.theme.dim))
         painter.setFont(small_font(self.font()))
         box = QRectF(MARGIN_PX, 0, GUTTER_PX - MARGIN_PX - 6, self.height())
@@ -128,32 +143,26 @@ class TimeRow(QWidget):
     def _paint_playhead(self, painter: QPainter) -> None:
         clip = self.session.clip
         assert clip is not None
-        x = round(self.x_of(clip.time_of(self.session.frame)))
-        painter.fillRect(QRectF(x - 0.75, 0, 1.5, self.height()), QColor(self.theme.playhead))
+        self._paint_line(
+            painter, clip.time_of(self.session.frame), self.theme.playhead, PLAYHEAD_PX
+        )
 
-    def paint_range(self, painter: QPainter, fill: bool = True) -> None:
-        """Shade the in/out range; without `fill`, mark its ends."""
+    def paint_range(self, painter: QPainter) -> None:
+        """Shade the in/out range and mark its ends."""
         span = self.session.range_seconds()
         if span is None:
             return
         left, right = self.x_of(span[0]), self.x_of(span[1])
-        if fill:
-            shade = QRectF(left, 0, right - left, self.height())
-            painter.fillRect(shade, QColor(self.theme.range_shade))
-        for x in (left, right):
-            painter.fillRect(QRectF(x - 0.75, 0, 1.5, self.height()), QColor(self.theme.range_edge))
+        shade = QRectF(left, 0, right - left, self.height())
+        painter.fillRect(shade, QColor(self.theme.range_shade))
+        for time_s in span:
+            self._paint_line(painter, time_s, self.theme.range_edge, RANGE_PX)
 
-    def paint_audio_window(self, painter: QPainter, fill: bool = True) -> None:
-        """Shade the sound that belongs to the frame on screen; without `fill`, mark its ends."""
-        window = self.session.current_window_s()
-        if window is not None:
-            left, right = self.x_of(window[0]), self.x_of(window[1])
-            box = QRectF(left, 0, right - left, self.height())
-            if fill:
-                painter.fillRect(box, QColor(self.theme.window_shade))
-            for x in (left, right):
-                edge = QRectF(x - 0.5, 0, 1, self.height())
-                painter.fillRect(edge, QColor(self.theme.window_edge))
+    def _paint_line(self, painter: QPainter, time_s: float, colour: str, width: float) -> None:
+        """Draw as `pyqtgraph.InfiniteLine` does, so that lines run on through all rows."""
+        painter.setPen(mark_pen(colour, width, self.devicePixelRatioF()))
+        x = self.x_of(time_s)
+        painter.drawLine(QLineF(x, 0, x, self.height()))
 
     # -- mouse --------------------------------------------------------------------------------
 
@@ -201,6 +210,28 @@ class TimeRow(QWidget):
         else:
             self.axis.pan(-steps * 0.1 * self.axis.span_s)
         event.accept()
+
+    def tip_at(self, point: QPointF) -> str:
+        """Words for what is under the pointer, or nothing."""
+        return ""
+
+    def event(self, event: QEvent) -> bool:
+        if isinstance(event, QHelpEvent) and self.session.clip is not None:
+            point = QPointF(event.pos())
+            text = self.tip_at(point) if self.plot.contains(point) else ""
+            QToolTip.showText(event.globalPos(), text, self)
+            return True
+        return super().event(event)
+
+
+def mark_pen(colour: str, width: float, ratio: float) -> QPen:
+    """The pen of a line across the rows, of whole device pixels at every zoom.
+
+    `ratio` is the number of device pixels a widget pixel.
+    """
+    pen = QPen(QColor(colour), max(round(width * ratio), 1))
+    pen.setCosmetic(True)
+    return pen
 
 
 def small_font(font: QFont) -> QFont:

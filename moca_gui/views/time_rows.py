@@ -1,4 +1,4 @@
-"""The rows of the timeline, each painting its own content."""
+"""The rows of the timeline that paint their own content."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QEvent, QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QFontMetricsF, QHelpEvent, QImage, QPainter, QPen, QPolygonF
-from PySide6.QtWidgets import QToolTip
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen, QPolygonF
 
-from moca_gui.colormaps import table
 from moca_gui.results import EMPTY, MASKS, NOT_RUN
-from moca_gui.sound import RATE_HZ, SoundPicture
+from moca_gui.sound import SoundPicture
 from moca_gui.theme import Theme
-from moca_gui.timecode import TIMES, format_time
-from moca_gui.views.time_row import GUTTER_PX, MARGIN_PX, TimeRow, small_font
+from moca_gui.timecode import format_time
+from moca_gui.views.time_row import TimeRow, small_font
+
+TOP_LEVEL = 1.04  # at the upper edge of a waveform; its lower edge is the negative
 
 
 class OverviewRow(TimeRow):
@@ -74,7 +74,8 @@ class RulerRow(TimeRow):
     def _paint_playhead(self, painter: QPainter) -> None:
         clip = self.session.clip
         assert clip is not None
-        x = round(self.x_of(clip.time_of(self.session.frame)))
+        ratio = self.devicePixelRatioF()
+        x = round(self.x_of(clip.time_of(self.session.frame)) * ratio) / ratio
         bottom = self.height()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
@@ -118,8 +119,8 @@ def paint_wave(
         return
     low, high = low * sound.gain, high * sound.gain
     rows = max(int(plot.height() * ratio), 1)
-    level = np.linspace(1.04, -1.04, rows, dtype=np.float32)[:, None]  # (rows, 1)
-    thin = 1.04 / rows
+    level = np.linspace(TOP_LEVEL, -TOP_LEVEL, rows, dtype=np.float32)[:, None]  # (rows, 1)
+    thin = TOP_LEVEL / rows
     inside = (level <= high[None] + thin) & (level >= low[None] - thin)  # (rows, columns)
     core = (level <= 0.5 * high[None]) & (level >= 0.5 * low[None])
     outer, inner = (np.uint32(QColor(c).rgba()) for c in (theme.wave, theme.wave_rms))
@@ -130,78 +131,6 @@ def paint_wave(
         pixels.data, columns, rows, 4 * columns, QImage.Format.Format_ARGB32_Premultiplied
     )
     painter.drawImage(plot, image)
-
-
-class WaveformRow(TimeRow):
-    """The sound's envelope, with the audio window of the frame and the range."""
-
-    title = "Waveform"
-
-    def __init__(self, *args: object, sound: SoundPicture) -> None:
-        super().__init__(*args)  # type: ignore[arg-type]
-        self._sound = sound
-
-    def paint_ground(self, painter: QPainter) -> None:
-        middle = QPen(QColor(self.theme.border), 1)
-        painter.setPen(middle)
-        y = self.height() / 2
-        painter.drawLine(QPointF(self.plot.left(), y), QPointF(self.plot.right(), y))
-        if self._sound.message:
-            painter.setPen(QColor(self.theme.dim))
-            painter.fillRect(self.plot, QColor(self.theme.base))
-            painter.drawText(self.plot, Qt.AlignmentFlag.AlignCenter, self._sound.message)
-            return
-        ratio = self.devicePixelRatioF()
-        paint_wave(painter, self._sound, self.view_s, self.plot, ratio, self.theme)
-
-    def _paint_title(self, painter: QPainter) -> None:
-        super()._paint_title(painter)
-        if self._sound.gain > 1:
-            box = QRectF(MARGIN_PX, 2, GUTTER_PX - MARGIN_PX - 6, self.height() - 4)
-            place = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop
-            painter.drawText(box, place, f"{TIMES}{self._sound.gain:g}")
-
-    def paint_marks(self, painter: QPainter) -> None:
-        self.paint_audio_window(painter)
-        self.paint_range(painter)
-
-
-class SpectrogramRow(TimeRow):
-    """Loudness by frequency on the mel scale, low at the bottom."""
-
-    title = "Spectrogram"
-
-    def __init__(self, *args: object, sound: SoundPicture) -> None:
-        super().__init__(*args)  # type: ignore[arg-type]
-        self._sound = sound
-
-    def paint_ground(self, painter: QPainter) -> None:
-        start, stop = self.view_s
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-        for part in self._sound.spectrum(start, stop):
-            first, last = max(start, part.start_s), min(stop, part.stop_s)
-            if last <= first:
-                continue
-            rgb = np.ascontiguousarray(table("magma")[part.levels[::-1]])  # (bands, columns, 3)
-            height, width = rgb.shape[:2]
-            image = QImage(rgb.data, width, height, 3 * width, QImage.Format.Format_RGB888)
-            # Only the visible columns are drawn: a far larger target would be cut off.
-            per_s = width / (part.stop_s - part.start_s)
-            source = QRectF((first - part.start_s) * per_s, 0, (last - first) * per_s, height)
-            left, right = self.x_of(first), self.x_of(last)
-            painter.drawImage(QRectF(left, 0, right - left, self.height()), image, source)
-
-    def paint_marks(self, painter: QPainter) -> None:
-        # A tint would change what the colours say.
-        self.paint_audio_window(painter, fill=False)
-        self.paint_range(painter, fill=False)
-
-    def _paint_title(self, painter: QPainter) -> None:
-        super()._paint_title(painter)
-        box = QRectF(MARGIN_PX, 2, GUTTER_PX - MARGIN_PX - 6, self.height() - 4)
-        right = Qt.AlignmentFlag.AlignRight
-        painter.drawText(box, right | Qt.AlignmentFlag.AlignTop, f"{RATE_HZ // 2000} kHz")
-        painter.drawText(box, right | Qt.AlignmentFlag.AlignBottom, "50 Hz")
 
 
 class ResultsRow(TimeRow):
@@ -263,12 +192,9 @@ class ResultsRow(TimeRow):
         found = ", ".join(f"{item.name} {item.score:.2f}" for item in result.objects)
         return f"Frame {frame} ({kind}): {found or result.reason}"
 
-    def event(self, event: QEvent) -> bool:
-        if isinstance(event, QHelpEvent) and self.session.clip is not None:
-            frame = self.session.clip.index_at(self.time_at(event.pos().x()))
-            QToolTip.showText(event.globalPos(), self.describe(frame), self)
-            return True
-        return super().event(event)
+    def tip_at(self, point: QPointF) -> str:
+        clip = self.session.clip
+        return self.describe(clip.index_at(self.time_at(point.x()))) if clip is not None else ""
 
 
 def runs(states: NDArray[np.uint8]) -> Iterator[tuple[int, int, int]]:
