@@ -40,7 +40,7 @@ class MatchSettings:
     region: RegionSettings = field(default_factory=RegionSettings)
     region_threshold: float = 0.5
     softness: float = 0.2
-    least_fit: float = 0.5
+    least_fit: float = 0.25
     least_share: float = 0.5
     gain: float = 0.001
 
