@@ -103,7 +103,9 @@ class SharedSound:
         level = spectrogram(self, start_s, stop_s, columns, BANDS)  # (BANDS, columns) dB
         self.top_db = max(self.top_db, float(level.max()))
         scaled = (level - (self.top_db - RANGE_DB)) / RANGE_DB
-        return Spectrum(np.clip(scaled * 255, 0, 255).astype(np.uint8), start_s, stop_s)
+        return Spectrum(
+            np.clip(np.nan_to_num(scaled) * 255, 0, 255).astype(np.uint8), start_s, stop_s
+        )
 
     def close(self) -> None:
         """Give the file back."""
@@ -195,14 +197,16 @@ class SoundPicture(QObject):
         if self._pyramid is None:
             nothing = np.empty(0, np.float32)
             return nothing, nothing
-        return self._pyramid.envelope(start_s, stop_s, columns)
+        low, high = self._pyramid.envelope(start_s, stop_s, columns)
+        # An exception inside painting would end the program: nothing but numbers goes there.
+        return np.nan_to_num(low), np.nan_to_num(high)
 
     @property
     def gain(self) -> float:
         """What the waveform is multiplied by to be seen: 1, 2, 4 and so on."""
-        if self._pyramid is None or not self._duration_s:
+        low, high = self.envelope(0.0, self._duration_s, 1)
+        if not len(low) or not self._duration_s:
             return 1.0
-        low, high = self._pyramid.envelope(0.0, self._duration_s, 1)
         peak = max(float(high[0]), -float(low[0]), 1e-9)
         return 2.0 ** min(max(int(np.floor(np.log2(0.95 / peak))), 0), MOST_DOUBLINGS)
 

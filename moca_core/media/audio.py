@@ -33,6 +33,8 @@ _JITTER_S = 0.005
 _PREROLL_S = 0.25
 _SILENCE_BLOCK_S = 0.1
 _SAMPLE_BYTES = 4
+# Full scale is 1. What lies this far outside is no sound, and its square would soon overflow.
+_LOUDEST = np.float32(1e6)
 
 
 def frame_window(time_s: float, window_s: float, duration_s: float) -> tuple[float, float]:
@@ -118,8 +120,13 @@ class AudioReader:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was wrong with the sound track, in words for the user."""
-        damaged = self._source.damaged
-        return (f"{damaged} damaged sound packets were skipped",) if damaged else ()
+        damaged, invalid = self._source.damaged, self._source.invalid
+        found = []
+        if damaged:
+            found.append(f"{damaged} damaged sound packets were skipped")
+        if invalid:
+            found.append(f"{invalid} samples of the sound aren't numbers; they count as silence")
+        return tuple(found)
 
     def decode(self) -> Iterator[Samples]:
         """Decode from the start, and yield each new (n,) block; call it once.
@@ -129,7 +136,7 @@ class AudioReader:
         """
         resampler = soxr.ResampleStream(self.info.rate_hz, self.rate_hz, 1, dtype="float32")
         nothing = np.empty(0, np.float32)
-        for block in self._source.blocks(0.0, _mono):
+        for block in self._source.blocks(0.0, self._source.mono):
             yield from self._store(resampler.resample_chunk(block[:, 0]))
         yield from self._store(resampler.resample_chunk(nothing, last=True))
 
@@ -235,6 +242,7 @@ class _Source:
             )
         self.info = info
         self.damaged = 0
+        self.invalid = 0  # samples set to zero by the walk
         self._zero_s = clock_zero(path)
 
     def blocks(
@@ -246,7 +254,7 @@ class _Source:
         place = round(start_s * rate)  # where the next block has to begin
         settled = False
         for frame in self._frames(start_s):
-            block = mix(frame)
+            block = self._valid(mix(frame))
             if frame.sample_rate != rate and len(block):
                 block = soxr.resample(block, frame.sample_rate, rate).reshape(-1, channels)
             begins = place if frame.pts is None else self._sample_at(frame)
@@ -261,12 +269,30 @@ class _Source:
                 place += len(block)
                 yield block
 
+    def mono(self, frame: AudioFrame) -> Samples:
+        """(n, 1) float32 mean over the channels of a decoded frame."""
+        data = frame.to_ndarray()
+        channels = frame.layout.nb_channels
+        if not frame.format.is_planar:
+            data = data.reshape(-1, channels).T  # (1, n * channels) -> (channels, n)
+        # Before the mean: one bad channel must not silence the others.
+        return self._valid(_to_float(data)).mean(axis=0, dtype=np.float32)[:, None]
+
+    def _valid(self, data: Samples) -> Samples:
+        """Samples of any shape, with zeros for those that a float track can hold but nobody hear:
+        NaN, infinity and absurd sizes. One of them would spoil every sum it takes part in."""
+        valid = np.abs(data) <= _LOUDEST  # False for NaN
+        if valid.all():
+            return data
+        self.invalid += int(valid.size - np.count_nonzero(valid))
+        return np.where(valid, data, np.float32(0))
+
     def _sample_at(self, frame: AudioFrame) -> int:
         stamp_s = float((frame.pts or 0) * (frame.time_base or 0))
         return round((stamp_s - self._zero_s) * self.info.rate_hz)
 
     def _frames(self, start_s: float) -> Iterator[AudioFrame]:
-        self.damaged = 0
+        self.damaged = self.invalid = 0
         with opened(self._path) as container:
             stream = audio_stream(container, self._path)
             if start_s > _PREROLL_S and stream.time_base:
@@ -284,19 +310,11 @@ class _Source:
                 yield from frames
 
 
-def _mono(frame: AudioFrame) -> Samples:
-    """(n, 1) float32 mean over the channels of a decoded frame."""
-    data = frame.to_ndarray()
-    channels = frame.layout.nb_channels
-    if not frame.format.is_planar:
-        data = data.reshape(-1, channels).T  # (1, n * channels) -> (channels, n)
-    return _to_float(data).mean(axis=0, dtype=np.float32)[:, None]
-
-
 def _to_float(data: NDArray) -> Samples:
     """Samples of any format as float32 in [-1, 1]."""
     if data.dtype.kind == "f":
-        return data.astype(np.float32, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):  # becomes infinite, and then silent
+            return data.astype(np.float32, copy=False)
     if data.dtype == np.uint8:
         return (data.astype(np.float32) - np.float32(128)) / np.float32(128)
     scale = np.float32(-int(np.iinfo(data.dtype).min))

@@ -159,6 +159,32 @@ def test_damaged_packets_are_skipped_with_a_note(tmp_path: Path) -> None:
         assert clicks(reader.window(0, 2.4), 16000)[-2:] == pytest.approx([1.5, 2.0], abs=0.002)
 
 
+def float_sound(path: Path, left: np.ndarray, right: np.ndarray) -> Path:
+    """A file with (n,) float samples in each channel, kept as they are, at 16 kHz."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_f32le", rate=16000, layout="stereo")
+        packed = np.stack([left, right], axis=1).astype(np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout="stereo")
+        frame.sample_rate, frame.pts = 16000, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
+def test_samples_that_are_no_numbers_count_as_silence(tmp_path: Path, bad: float) -> None:
+    left = np.full(16000, 0.5)
+    left[4000:4100] = bad
+    path = float_sound(tmp_path / "bad.mkv", left, np.full(16000, 0.25))
+    with open_audio(path) as reader:
+        found = reader.samples(0, 16000)
+        assert reader.notes == ("100 samples of the sound aren't numbers; they count as silence",)
+    assert found[[3000, 5000]] == pytest.approx(0.375)
+    assert found[4000:4100] == pytest.approx(0.125)  # the other channel's half
+    played = np.concatenate(list(PlaybackDecoder(path, 16000).blocks()))
+    assert np.abs(played).max() < 0.6
+
+
 def test_reading_outside_the_sound_gives_zeros(tmp_path: Path) -> None:
     with open_audio(make_sound(tmp_path / "a.mp3", "libmp3lame", 0.1)) as reader:
         window = reader.window(*frame_window(0.05, 2.0, reader.duration_s))

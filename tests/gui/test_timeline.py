@@ -336,3 +336,25 @@ def test_the_plots_are_made_after_the_clip_is_seen(window, open_clip, qtbot):
     qtbot.waitUntil(lambda: all(row.children() for row in rows), timeout=5000)
     window.close_clip()
     assert not any(row.chart.isVisible() for row in rows)
+
+
+class Odd:
+    """The envelope of a sound with values that are no numbers."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def envelope(self, start_s, stop_s, columns):
+        return np.full(columns, -0.5, np.float32), np.full(columns, self.value, np.float32)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.0])
+def test_odd_values_can_be_painted(sounding, value):
+    """An exception inside painting would end the program."""
+    sounding.sound._pyramid = Odd(value)
+    row = sounding.timeline.waveform
+    row.redraw()
+    assert picture(row).any()
+    assert np.isfinite(sounding.sound.gain)
+    assert np.isfinite(sounding.sound.envelope(0.0, 2.0, 10)).all()
+    assert "dB" in row.tip_at(QPointF(point(row, 1.0)))
