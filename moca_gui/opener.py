@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,41 @@ class OpenedClip:
     first: QImage
 
 
+class _Request:
+    """One clip being opened: owns the reader until the window takes it.
+
+    The thread that opens and the window that changes its mind meet here, so that exactly one of
+    them closes a reader which nobody wants any more.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: OpenedClip | None = None
+        self._given_up = False
+
+    def offer(self, found: OpenedClip) -> None:
+        """Hand over what was opened; closes it if it isn't wanted any more."""
+        with self._lock:
+            if not self._given_up:
+                self._found = found
+                return
+        found.clip.reader.close()
+
+    def take(self) -> OpenedClip | None:
+        """What was opened, which belongs to the caller from then on."""
+        with self._lock:
+            found, self._found = self._found, None
+            return found
+
+    def give_up(self) -> None:
+        """Close what was opened, or what will be."""
+        with self._lock:
+            self._given_up = True
+        found = self.take()
+        if found is not None:
+            found.clip.reader.close()
+
+
 class Opener(QObject):
     """Opens clips one at a time; a later request replaces an earlier one."""
 
@@ -43,36 +79,34 @@ class Opener(QObject):
         self._pool = pool
         self._open_reader = open_reader
         self._job: Job | None = None
-        self._found: OpenedClip | None = None
+        self._request = _Request()
 
     def open(self, path: Path) -> None:
         """Begin to open `path`; `opened` or `failed` tells the end."""
         self.cancel()
         path = path.expanduser().absolute()
+        request = self._request = _Request()
+
+        def work() -> Iterator[None]:
+            request.offer(open_clip(path, self._open_reader))
+            yield
+
         self._job = self._pool.start(
-            f"open {path.name}",
-            partial(open_clip, path, self._open_reader),
-            on_event=self._take,
-            on_finished=partial(self._on_finished, path),
+            f"open {path.name}", work, on_finished=partial(self._on_finished, path, request)
         )
 
     def cancel(self) -> None:
         """Give up what is being opened."""
         if self._job is not None:
             self._job.cancel()
+            self._request.give_up()
             self._job = None
 
-    def _take(self, found: OpenedClip) -> None:
-        self._found = found
-
-    def _on_finished(self, path: Path, job: Job) -> None:
-        found, self._found = self._found, None
+    def _on_finished(self, path: Path, request: _Request, job: Job) -> None:
         if job is not self._job:
-            # Replaced by a later request.
-            if found is not None:
-                found.clip.reader.close()
-            return
+            return  # replaced by a later request
         self._job = None
+        found = request.take()
         if job.state is JobState.FAILED and job.error is not None:
             self.failed.emit(path, job.error)
         elif found is not None:
@@ -86,7 +120,7 @@ def open_video(path: Path) -> VideoReader:
     return VideoReader(path, decode_ahead=True)
 
 
-def open_clip(path: Path, open_reader: Callable[[Path], VideoReader]) -> Iterator[OpenedClip]:
+def open_clip(path: Path, open_reader: Callable[[Path], VideoReader]) -> OpenedClip:
     """Open a clip and decode its first frame; raises `MediaError`."""
     reader = open_reader(path)
     try:
@@ -94,4 +128,4 @@ def open_clip(path: Path, open_reader: Callable[[Path], VideoReader]) -> Iterato
     except BaseException:
         reader.close()
         raise
-    yield OpenedClip(Clip(path, reader), first)
+    return OpenedClip(Clip(path, reader), first)

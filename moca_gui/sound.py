@@ -262,8 +262,8 @@ def read_sound(clip: Clip) -> Iterator[SoundPart]:
             if time.monotonic() - drawn > _REDRAW_EVERY_S:
                 drawn = time.monotonic()
                 yield SoundPart(pyramid=pyramid)
-        handed_over = True
         yield SoundPart(pyramid=pyramid, spectra=shared)
+        handed_over = True  # a job that was cancelled drops the part and doesn't come back here
         note = "; ".join(reader.notes)
         yield SoundPart(overview=shared.between(0.0, clip.duration_s, OVERVIEW_COLUMNS), note=note)
     finally:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
-from gui_fakes import number_frame
+from gui_fakes import FakeReader, number_frame
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QColor, QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QFileDialog, QPushButton
@@ -13,6 +16,14 @@ from moca_gui.dialogs.errors import ErrorDialog
 
 def pixel(image, x=5, y=5):
     return QColor(image.pixel(x, y)).getRgb()[:3]
+
+
+def wait_until(there):
+    """Wait for a thread without letting the window work."""
+    deadline = time.monotonic() + 5
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_open_shows_the_first_frame_and_the_facts(window, open_clip):
@@ -88,6 +99,53 @@ def test_the_old_reader_is_closed_by_a_new_clip(window, open_clip):
     open_clip(window, "two.mp4")
     assert old.closed
     assert len(window.session.results) == 0
+
+
+def slow_reader(made, gate=None):
+    """Opens stand-ins that are listed in `made`, each when `gate` is open."""
+
+    def open_reader(path):
+        if gate is not None:
+            gate.wait(5)
+        made.append(FakeReader(path))
+        return made[-1]
+
+    return open_reader
+
+
+@pytest.mark.parametrize("held_back", [True, False])
+def test_of_clips_opened_in_quick_succession_only_the_last_stays(
+    make_window, services, qtbot, tmp_path, held_back
+):
+    made, gate = [], threading.Event()
+    services["open_reader"] = slow_reader(made, gate if held_back else None)
+    window = make_window()
+    with qtbot.waitSignal(window.opened, timeout=5000):
+        for number in range(5):
+            window.open_path(tmp_path / f"{number}.mp4")
+            if not held_back:  # ready, but the window doesn't know it yet
+                wait_until(lambda number=number: len(made) == number + 1)
+        gate.set()
+    qtbot.waitUntil(lambda: len(made) == 5, timeout=3000)
+    qtbot.waitUntil(lambda: sum(not reader.closed for reader in made) == 1, timeout=3000)
+    assert window.session.clip.path.name == "4.mp4"
+    assert not window.session.clip.reader.closed
+
+
+@pytest.mark.parametrize("held_back", [True, False])
+def test_a_clip_that_opens_while_the_window_closes_is_given_back(
+    make_window, services, tmp_path, held_back
+):
+    made, gate = [], threading.Event()
+    services["open_reader"] = slow_reader(made, gate if held_back else None)
+    window = make_window()
+    window.open_path(tmp_path / "late.mp4")
+    if held_back:
+        threading.Timer(0.05, gate.set).start()
+    else:
+        wait_until(lambda: made)
+    window.shut_down()
+    assert [reader.closed for reader in made] == [True]
 
 
 def test_close_clip_empties_the_window(window, open_clip):
