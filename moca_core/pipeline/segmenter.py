@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice, choose_device
-from moca_core.errors import NoAudioError
+from moca_core.errors import MediaError, NoAudioError
 from moca_core.media.audio import AudioReader, is_silent
 from moca_core.media.video import VideoReader
 from moca_core.models.bundles import Bundle, CompactBundle
@@ -140,6 +140,9 @@ class Segmenter:
                 audio = AudioReader(path, self.rate_hz)
             except NoAudioError:
                 yield NoteEvent("The clip has no audio track: its masks are empty.")
+            except MediaError as error:
+                # The picture is good: what can be said without sound is better than nothing.
+                yield NoteEvent(f"{error.message}; its masks are empty.")
             try:
                 yield from ClipRun(self, video, audio, keep_maps, store).events(spans)
             finally:

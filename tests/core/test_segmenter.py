@@ -15,6 +15,8 @@ from data.make_scene import FPS, HEIGHT, WIDTH, Scene, SquaresBundle, make_scene
 
 from moca_core.config import SegmentConfig
 from moca_core.errors import ConfigError, MediaError, StorageError
+from moca_core.media import audio as audio_module
+from moca_core.media.probe import AudioInfo
 from moca_core.media.video import VideoReader
 from moca_core.pipeline.schedule import schedule
 from moca_core.pipeline.segmenter import Segmenter
@@ -167,6 +169,19 @@ def test_no_audio_track(tmp_path, segmenter, bundle):
     assert {result.reason for result in found} == {REASON_NO_AUDIO}
     assert any("no audio track" in e.message for e in events if isinstance(e, NoteEvent))
     assert bundle.looks == 0  # no encoder can change that
+
+
+def test_a_sound_track_that_cant_be_read_counts_as_none(segmenter, clip, bundle, monkeypatch):
+    """As of a stream that was cut before its first sound packet: its rate isn't known."""
+    unknown = AudioInfo("aac", 0, 0)
+    monkeypatch.setattr(audio_module, "audio_info", lambda container: unknown)
+    events = list(segmenter.clip(clip))
+    found = [event.result for event in events if isinstance(event, FrameEvent)]
+    assert [result.frame for result in found] == [0, 25, 50, 75]
+    assert {result.reason for result in found} == {REASON_NO_AUDIO}
+    notes = [event.message for event in events if isinstance(event, NoteEvent)]
+    assert notes == ["scene.mkv: the sound track can't be read; its masks are empty."]
+    assert bundle.looks == 0
 
 
 def test_a_silent_clip_needs_no_encoders(tmp_path):
