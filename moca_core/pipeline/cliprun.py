@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from moca_core.errors import StorageError
+from moca_core.errors import MediaError, StorageError
 from moca_core.media.audio import AudioReader, frame_window, is_silent
 from moca_core.media.video import VideoReader
 from moca_core.pipeline.analysis import FrameAnalysis
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 LISTEN_EVERY_S = 0.25
 """Between key frames the sound is judged again this often."""
 _HEARD_NAMES = 5
+_NAMED_FRAMES = 5
 
 
 class Store(Protocol):
@@ -66,7 +67,10 @@ class _Sight:
 
 @dataclass(frozen=True, eq=False)
 class _Key:
-    """A key frame; nothing was looked at (`sight` is None) where its frames are all silent."""
+    """A key frame; nothing was looked at (`sight` is None) where its frames are all silent.
+
+    If it can't be decoded, its sight is that of the nearest of its frames that can, if any.
+    """
 
     frame: int
     sight: _Sight | None
@@ -117,6 +121,7 @@ class ClipRun:
         self.keep_maps, self.store = keep_maps, store
         self.numbering = Numbering()
         self.done = self.total = 0
+        self._left_out: dict[int, MediaError] = {}
         self._heard_all = audio is None
         self._storing = store is not None
 
@@ -133,6 +138,29 @@ class ClipRun:
             if key is None or key.frame != span.key:
                 key = yield from self._analyse(span)
             key = yield from self._span(key, span, following, ready)
+        yield from self._tell_left_out()
+
+    def _picture(self, frame: int) -> RgbImage | None:
+        """A frame's picture; None if the file is damaged there, which leaves the frame out."""
+        if frame in self._left_out:
+            return None
+        try:
+            return self.video.frame(frame)
+        except MediaError as error:
+            self._left_out[frame] = error
+            self.total -= 1
+            return None
+
+    def _tell_left_out(self) -> Iterator[SegmentEvent]:
+        """Say at the end which frames have no result because they can't be decoded."""
+        if not self._left_out:
+            return
+        if not self.done:
+            raise next(iter(self._left_out.values()))
+        numbers = sorted(self._left_out)
+        named = ", ".join(str(frame) for frame in numbers[:_NAMED_FRAMES])
+        named += " ..." if len(numbers) > _NAMED_FRAMES else ""
+        yield NoteEvent(f"Frames that can't be decoded were left out: {named}")
 
     def _stored(self, span: Span) -> Generator[SegmentEvent, None, int]:
         """Pass on the stored frames at the beginning of a span; returns how many there are."""
@@ -167,7 +195,10 @@ class ClipRun:
         if not self._could_sound(self.audio, span):
             return _Key(span.key, None)
         yield StageEvent(f"Decoding frame {span.key}", self.done, self.total)
-        rgb = self.video.frame(span.key)
+        near = sorted(range(span.first, span.middle + 1), key=lambda n: abs(n - span.key))
+        rgb = next((seen for seen in map(self._picture, near) if seen is not None), None)
+        if rgb is None:
+            return _Key(span.key, None)
         yield from self.segmenter.load()
         look = self.segmenter.bundle.look(rgb, self.segmenter.config)
         seconds: dict[str, float] = {}
@@ -207,20 +238,23 @@ class ClipRun:
             yield from self._decide(side, number, motion, begin)
         if following is None or span.middle >= span.last:
             return None
-        rest = range(span.middle + 1, span.last + 1)
-        greys = []
-        for _, rgb in self.video.frames(rest):
-            greys.append(small_grey(rgb))
+        rest = list(range(span.middle + 1, span.last + 1))
+        greys = {}
+        for number in rest:
+            rgb = self._picture(number)
+            if rgb is not None:
+                greys[number] = small_grey(rgb)
             yield StageEvent("Reading ahead", self.done, self.total)
         after = yield from self._analyse(following)
-        motions: list[Motion | None] = [None] * len(rest)
+        rest = list(greys)
+        motions: dict[int, Motion | None] = dict.fromkeys(rest)
         if after.sight is not None:
             tracker = FlowTracker(small_grey(after.sight.rgb))
-            for index in range(len(rest) - 1, -1, -1):
-                motions[index] = tracker.step(greys[index])
+            for number in reversed(rest):
+                motions[number] = tracker.step(greys[number])
                 yield StageEvent("Following masks back", self.done, self.total)
         side = _Side(after, span, Numbering(side.numbering.following))
-        for number, motion in zip(rest, motions, strict=True):
+        for number, motion in motions.items():
             yield from self._decide(side, number, motion, begin)
         return after
 
@@ -231,13 +265,17 @@ class ClipRun:
             yield from ((number, None) for number in frames)  # nothing that could be moved
             return
         tracker = FlowTracker(small_grey(key.sight.rgb))
-        for number, rgb in self.video.frames(frames):
-            yield number, tracker.step(small_grey(rgb))
+        for number in frames:
+            rgb = self._picture(number)
+            if rgb is not None:
+                yield number, tracker.step(small_grey(rgb))
 
     def _decide(
         self, side: _Side, number: int, motion: Motion | None, begin: int
     ) -> Iterator[SegmentEvent]:
         """Emit the result of a frame from its key frame and the sound at that time."""
+        if number in self._left_out:
+            return
         moment = self.video.time_of(number)
         judgement = self._judge(side, number, moment)
         if number < begin:

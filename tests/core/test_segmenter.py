@@ -184,6 +184,50 @@ def test_a_sound_track_that_cant_be_read_counts_as_none(segmenter, clip, bundle,
     assert bundle.looks == 0
 
 
+@pytest.fixture
+def damage(monkeypatch):
+    """Make frames of every clip fail to decode, though the index promises them."""
+    whole = VideoReader.frame
+
+    def do(*bad):
+        def frame(self, index):
+            if index in bad:
+                raise MediaError(f"frame {index} can't be decoded")
+            return whole(self, index)
+
+        monkeypatch.setattr(VideoReader, "frame", frame)
+
+    return do
+
+
+@pytest.mark.parametrize("bad", [(10,), (20,), (0,), (25,), (99,), (0, 10, 20, 25, 26, 99)])
+def test_frames_that_cant_be_decoded_are_left_out(segmenter, damage, tmp_path, bad):
+    scene = Scene(frames=100, sounds=(("dog", 0, 4.0),))
+    clip = make_scene(tmp_path / "damaged.mkv", scene)
+    damage(*bad)
+    events = list(segmenter.clip(clip, frames="all"))
+    found = [event for event in events if isinstance(event, FrameEvent)]
+    assert [e.result.frame for e in found] == [n for n in range(100) if n not in bad]
+    assert found[-1].done == 100 - len(bad)
+    # That the last frame is bad shows when all others are done.
+    assert found[-1].total == found[-1].done + (99 in bad)
+    for event in found:
+        (dog,) = event.result.objects
+        assert iou(dog.mask, scene.mask("dog", event.result.frame)) > 0.85
+        assert dog.number == 1
+    (note,) = [event.message for event in events if isinstance(event, NoteEvent)]
+    named = ", ".join(map(str, bad[:5])) + (" ..." if len(bad) > 5 else "")
+    assert note == f"Frames that can't be decoded were left out: {named}"
+
+
+def test_of_a_clip_without_one_good_frame_the_run_fails(segmenter, clip, damage):
+    damage(*range(100))
+    with pytest.raises(MediaError, match="frame 0 can't be decoded"):
+        results(segmenter, clip, frames=[0, 10])
+    damage(0)
+    assert [result.frame for result in results(segmenter, clip, frames=[0, 10])] == [10]
+
+
 def test_a_silent_clip_needs_no_encoders(tmp_path):
     clip = make_scene(tmp_path / "silent.mkv", Scene(frames=30))
     segmenter = Segmenter(device="cpu")  # whose encoders would be loaded by the first look
