@@ -286,6 +286,7 @@ class MainWindow(QMainWindow):
             drawn,
             masks=not chosen.map_name,
         )
+        self.inspector.show_value(self.view.map_value())
 
     def _on_overlay(self, name: str) -> None:
         self.actions_by_name[f"overlay_{name}"].setChecked(True)

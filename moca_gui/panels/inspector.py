@@ -166,4 +166,8 @@ class Inspector(QWidget):
     def show_cursor(self, pixel: tuple[int, int] | None, value: float | None) -> None:
         """Show the pixel under the cursor, and the map's value there."""
         self.pixel.setText(f"{pixel[0]}, {pixel[1]}" if pixel else "-")
+        self.show_value(value)
+
+    def show_value(self, value: float | None) -> None:
+        """Show the map's value under the cursor, which also changes while the cursor rests."""
         self.value.setText("-" if value is None else f"{value:.4g}")

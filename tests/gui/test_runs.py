@@ -135,7 +135,11 @@ def test_run_on_the_frame_keeps_its_maps(window, open_clip, qtbot, segmenter):
     qtbot.waitUntil(lambda: window.inspector.pixel.text() == "32, 24", timeout=2000)
     expected = segmenter.result(12, keep_maps=True).maps["evidence"][8, 8]
     assert float(window.inspector.value.text()) == pytest.approx(expected, rel=1e-3)
+    qtbot.keyClick(window, Qt.Key.Key_5)  # another map under the resting pointer
+    cluster = segmenter.result(12, keep_maps=True).maps["clusters"][8, 8]
+    assert window.inspector.value.text() == str(cluster)
     qtbot.keyClick(window, Qt.Key.Key_1)
+    assert window.inspector.value.text() == "-"
     assert window.view.drawn_numbers == [1]
 
 
