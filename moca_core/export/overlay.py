@@ -17,7 +17,7 @@ from av.audio.stream import AudioStream
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from moca_core.errors import MediaError, NoAudioError, StorageError
+from moca_core.errors import MediaError, StorageError
 from moca_core.export.drawing import (
     INK,
     PAPER,
@@ -107,6 +107,7 @@ class OverlayWriter:
         except (av.FFmpegError, OSError) as error:
             raise _cant_write(self.path, error) from error
         self._begin_s: float | None = None
+        self._missed: MediaError | None = None
         self._last_pts = -1
 
     def __enter__(self) -> OverlayWriter:
@@ -121,9 +122,13 @@ class OverlayWriter:
         self.close()
 
     def add(self, result: FrameResult) -> None:
-        """Draw and encode the next frame; raises `MediaError`, `StorageError`."""
+        """Draw and encode the next frame, unless it can't be decoded; raises `StorageError`."""
         assert self._output is not None, "the video is closed"
-        rgb = self._video.frame(result.frame)
+        try:
+            rgb = self._video.frame(result.frame)
+        except MediaError as error:
+            self._missed = error  # the frame before it is shown longer
+            return
         if self._sheet is not None and result.key:
             self._sheet.add(rgb, result)
         picture = self._canvas.draw(rgb, result)
@@ -142,8 +147,16 @@ class OverlayWriter:
             raise _cant_write(self.path, error) from error
 
     def finish(self) -> None:
-        """Complete the video and put it in its place; raises `StorageError`."""
+        """Complete the video and put it in its place.
+
+        Raises
+        ------
+        MediaError : none of the frames could be decoded.
+        StorageError : the video can't be written.
+        """
         assert self._output is not None, "the video is closed"
+        if self._begin_s is None and self._missed is not None:
+            raise self._missed
         try:
             if self._sound is not None and self._begin_s is not None:
                 shown = self._last_pts / _CLOCK_HZ + 1 / max(self._video.info.fps, 1.0)
@@ -223,8 +236,8 @@ class _Strip:
                 for block in reader.decode():
                     pyramid.add(block)
             self._pyramid = pyramid
-        except NoAudioError:
-            pass
+        except MediaError:
+            pass  # no sound track, or none that can be read: the line stays flat
 
     def draw(self, canvas: RgbImage, result: FrameResult) -> None:
         """Draw the strip of a frame at the bottom of (H, W, 3) `canvas`."""

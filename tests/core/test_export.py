@@ -210,6 +210,26 @@ def test_a_disk_that_is_really_full(clip, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("bad", [{0}, {7, 8}])
+def test_frames_that_cannot_be_decoded_are_left_out(clip, monkeypatch, tmp_path, bad):
+    """Silent frames have results though nobody decoded them."""
+    rows, whole = results_of(clip), VideoReader.frame
+
+    def frame(self, index):
+        if index in bad:
+            raise MediaError(f"frame {index} can't be decoded")
+        return whole(self, index)
+
+    monkeypatch.setattr(VideoReader, "frame", frame)
+    path = write_overlay(clip, tmp_path / "o.mp4", rows)
+    with av.open(str(path)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == len(rows) - len(bad)
+    (tmp_path / "o.mp4").unlink()
+    with pytest.raises(MediaError, match="can't be decoded"):
+        write_overlay(clip, tmp_path / "o.mp4", [rows[number] for number in bad])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_written(clip, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="the video can't be written"):
