@@ -222,6 +222,9 @@ def folder_names(clips: Sequence[Path]) -> list[str]:
     names: list[str] = []
     for clip in clips:
         name = clip.stem if stems[clip.stem] == 1 else clip.name.replace(".", "_")
+        if not name.strip("."):
+            # The stem of `...mp4` is `..`: its results would land outside the output folder.
+            name = "clip_" + clip.name.replace(".", "_")
         unique, number = name, 2
         while unique in names:
             unique, number = f"{name}_{number}", number + 1
@@ -255,10 +258,12 @@ class ClipJob:
 
         Raises
         ------
-        MocaError : as `Segmenter.clip`; `StorageError` where something can't be written.
+        MocaError : as `Segmenter.clip`; `StorageError` where something can't be written;
+            `MediaError` where the clip would be replaced by its own overlay.
         """
         from moca_core.export.results import ResultsWriter
 
+        self._spare_input()
         began = time.perf_counter()
         writer: ResultsWriter | None = None
         preview = None
@@ -328,6 +333,15 @@ class ClipJob:
             keep_maps=request.save_maps,
             store=store,
         )
+
+    def _spare_input(self) -> None:
+        video = self.folder / "overlay.mp4"
+        there = self.request.overlay and video.exists() and self.clip.exists()
+        if there and video.samefile(self.clip):
+            raise MediaError(
+                f"{self.clip}: the overlay video would replace this clip",
+                "Choose another output folder with --out.",
+            )
 
     def _preview(self) -> Preview | None:
         return Preview(self.clip, self.folder, self.request) if self.request.overlay else None

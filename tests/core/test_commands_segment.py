@@ -290,6 +290,22 @@ def test_folder_names_never_clash():
     assert names[3] == "b"
 
 
+def test_folder_names_stay_in_the_output_folder():
+    names = folder_names([Path("...mp4"), Path("..mp4"), Path("x/...mp4"), Path("a..mp4")])
+    assert len(set(names)) == 4
+    assert all(name.strip(".") and "/" not in name for name in names)
+
+
+def test_a_clip_is_not_replaced_by_its_own_overlay(clip, bundle, tmp_path, capsys):
+    own = tmp_path / "overlay" / "overlay.mp4"
+    own.parent.mkdir()
+    own.write_bytes(clip.read_bytes())
+    assert main(["segment", str(own), "--out", str(tmp_path), "--overlay"]) == FAILED
+    assert "would replace this clip" in capsys.readouterr().err
+    assert own.read_bytes() == clip.read_bytes()
+    assert [path.name for path in own.parent.iterdir()] == ["overlay.mp4"]
+
+
 @pytest.mark.parametrize(
     ("text", "frames"),
     [("all", "all"), ("7", [7]), ("30-33,0,15,15", [0, 15, 30, 31, 32, 33]), (" 1, 2", [1, 2])],
