@@ -30,6 +30,8 @@ CLIP_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
     *(".ts", ".mts", ".m2ts", ".flv", ".wmv", ".3gp", ".ogv", ".vob"),
 )
+# Numbers are held in memory; more of them are no list that anybody typed on purpose.
+MOST_LISTED = 1_000_000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +100,15 @@ def frame_list(text: str) -> str | list[int]:
             raise argparse.ArgumentTypeError(
                 f"{part.strip()!r} is no frame number: use all, or numbers such as 0,15,30-40"
             )
-        frames += range(int(first), int(last) + 1) if dash else [int(first)]
+        # Digits beyond these are no frame either, and Python refuses to read thousands of them.
+        if max(len(first), len(last)) > 18:
+            raise argparse.ArgumentTypeError(f"{part.strip()[:40]!r}: no clip has so many frames")
+        listed = range(int(first), int(last if dash else first) + 1)
+        if len(frames) + len(listed) > MOST_LISTED:
+            raise argparse.ArgumentTypeError(
+                f"{part.strip()!r}: more than {MOST_LISTED} frames; use --start and --end"
+            )
+        frames += listed
     if not frames:
         raise argparse.ArgumentTypeError(f"{text!r} names no frame")
     return sorted(set(frames))
@@ -146,6 +156,8 @@ def run(args: argparse.Namespace) -> int:
     frames: str | list[int] = args.frames or "keys"
     if args.overlay and not isinstance(frames, str):
         args.usage_error("--overlay shows every frame: use it without a list of frames")
+    if not isinstance(frames, str) and (args.start is not None or args.end is not None):
+        args.usage_error("--start and --end don't go with a list of frames: use one or the other")
     request = Request(frames, args.every, args.start, args.end, args.overlay, args.save_maps)
     clips, failed = find_clips(args.input)
     if not clips:
