@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from moca_core.errors import StorageError
 from moca_core.types import NoteEvent, StageEvent
 
 
@@ -48,13 +50,27 @@ def show(printer: Any, title: str, event: object) -> None:
 
 
 def say(line: str, quiet: bool = False) -> None:
-    """Write a line of results to stdout, unless `quiet`."""
-    if not quiet:
+    """Write a line of results to stdout, unless `quiet`; raises `StorageError` on a full device."""
+    # A process started with its stdout closed has none.
+    if quiet or sys.stdout is None:
+        return
+    try:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is left in the buffer must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise StorageError(
+            f"stdout: can't be written ({error.strerror or error})",
+            "Check the free space where the output goes.",
+        ) from error
 
 
 def warn(line: str) -> None:
-    """Write a line to stderr."""
+    """Write a line to stderr, if there is one."""
+    if sys.stderr is None:
+        return
     sys.stderr.write(line + "\n")
     sys.stderr.flush()

@@ -17,6 +17,7 @@ from data.make_clips import ClipSpec, make_clip
 from moca_core import __version__
 from moca_core.cli import DONE, FAILED, STOPPED, USAGE, main
 from moca_core.commands import gui, segment
+from moca_core.commands.running import say, warn
 from moca_core.commands.segment import folder_names, frame_list
 from moca_core.errors import StorageError
 from moca_core.models.specs import rows_of
@@ -410,3 +411,15 @@ def test_a_cache_that_cannot_be_made_does_not_stop_the_run(
     assert "results can't be kept" in capsys.readouterr().err
     notes = read_json(tmp_path / "out" / "bell" / "summary.json")["notes"]
     assert any("results can't be kept" in note for note in notes)
+
+
+def test_results_without_a_place_to_say_them(monkeypatch):
+    with monkeypatch.context() as patch, Path("/dev/full").open("w") as full:
+        patch.setattr("sys.stdout", full)
+        with pytest.raises(StorageError, match="stdout: can't be written"):
+            say("done")
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", None)
+        patch.setattr("sys.stderr", None)
+        assert say("done") is None
+        assert warn("careful") is None
