@@ -23,7 +23,7 @@ class HearingSettings:
     empty_below : agreement of sound and sight below which nothing visible sounds.
     """
 
-    faint: float = 0.025
+    faint: float = 0.035
     steepness: float = 1.5
     rival_below: float = 0.5
     empty_below: float = 0.25
