@@ -24,7 +24,13 @@ from moca_core.types import FloatMap, RgbImage
 
 HELP = (
     "Score the method on a data set with masks. Prints a table with standard errors in brackets. "
-    "DATASET is the folder that holds manifest.csv."
+    "DATASET is the folder that holds manifest.csv, with the columns id, split, subset, category, "
+    "image, mask, audio (paths in that folder). m_j: mean IoU of the masks (of the background "
+    "where the truth is empty); f_binary: F-score (beta^2 0.3) of the masks; f_max_clip and "
+    "f_max_dataset: of the soft masks at the best threshold of each case, and of the whole set; "
+    "iou_dataset: intersections over unions of all pixels; empty: share of empty masks; right, "
+    "both, other (ms_one): whose true mask is nearest, this sound's, that of both, the other "
+    "sound's. - means: not defined there."
 )
 METHOD = "none"
 

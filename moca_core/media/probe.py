@@ -66,6 +66,9 @@ def check_readable(path: Path) -> None:
             raise MediaError(
                 f"{path}: a folder, not a clip", "Choose one of the files inside the folder."
             )
+        if path.exists() and not path.is_file():
+            # Reading a pipe or a device could wait forever.
+            raise MediaError(f"{path}: a pipe or a device, not a file", "Save it as a file first.")
         with path.open("rb") as stream:
             empty = not stream.read(1)
     except FileNotFoundError as error:

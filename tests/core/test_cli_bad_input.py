@@ -295,3 +295,9 @@ def test_a_window_that_cannot_be_loaded(monkeypatch, capsys):
     err = capsys.readouterr().err
     assert "libEGL.so.1" in err
     assert "moca doctor" in err
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert main(["segment", str(tmp_path / "pipe.mp4"), "--out", str(tmp_path / "out")]) == FAILED
+    assert "a pipe or a device" in capsys.readouterr().err
