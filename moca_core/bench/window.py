@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from moca_core.bench.report import BenchOptions, Row
-from moca_core.errors import MocaError
+from moca_core.commands.gui import explained_import
 from moca_core.types import StageEvent
 
 
@@ -22,11 +22,5 @@ def measure_playback(options: BenchOptions) -> Iterator[StageEvent | Row]:
 
 
 def _of_gui(name: str) -> Callable[[BenchOptions], Iterator[Any]]:
-    try:
+    with explained_import():
         return getattr(importlib.import_module("moca_gui.bench"), name)
-    except ImportError as error:
-        raise MocaError(
-            f"the window can't be loaded ({error})",
-            "Install PySide6_Essentials and its system libraries (see the README);"
-            " `moca doctor` says which are missing.",
-        ) from error

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 from moca_core.errors import MocaError
@@ -35,8 +36,15 @@ def open_window(words: list[str]) -> int:
             "Run this on a desktop or under xvfb-run; `moca segment` and `moca demo --no-gui`"
             " need none.",
         )
-    try:
+    with explained_import():
         return gui_module().main(words)
+
+
+@contextlib.contextmanager
+def explained_import() -> Iterator[None]:
+    """While entered, an `ImportError` of the window becomes a `MocaError` with a remedy."""
+    try:
+        yield
     except ImportError as error:
         raise MocaError(
             f"the window can't be loaded ({error})",
