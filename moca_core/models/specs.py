@@ -41,12 +41,14 @@ class WeightsRow:
     ----------
     name : file name in the cache.
     role : what it is for, in words for the user.
-    bundle : the bundle that needs it.
-    size : bytes.
-    sha256 : of the whole file.
+    bundle : the bundle that it belongs to.
+    size : bytes; about so many where `sha256` is unknown.
+    sha256 : of the whole file; "" where no public source that we trust gives it. Such a file is
+        accepted by its structure, and its own hash is kept on first sight.
     licence, upstream : under what terms, made by whom.
     contract : the input it expects.
     sources : tried in this order.
+    optional : the bundle runs without it; fetched by its name only.
     """
 
     name: str
@@ -58,8 +60,19 @@ class WeightsRow:
     upstream: str
     contract: str
     sources: tuple[Source, ...]
+    optional: bool = False
+
+    def may_be(self, size: int) -> bool:
+        """Whether a file of `size` bytes may be this one."""
+        return size == self.size if self.sha256 else abs(size - self.size) <= self.size // 50
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether its licence forbids commercial use: the user is told before it is fetched."""
+        return "-NC" in self.licence
 
 
+_META = "https://dl.fbaipublicfiles.com"
 _MEDIAPIPE = "mediapipe==0.10.14"
 _MEDIAPIPE_SIZE = 35_664_771
 
@@ -194,12 +207,90 @@ ROWS: tuple[WeightsRow, ...] = (
             ),
         ),
     ),
+    # Sizes and SHA-256 of ImageBind, SAM and DINO ViT-B as several public sources agree on them
+    # (the files can't be fetched where this was written). For DINO ViT-S none was found.
+    WeightsRow(
+        name="imagebind_huge.pth",
+        role="image and sound tokens",
+        bundle="imagebind",
+        size=4_803_584_173,
+        sha256="d6f6c22bedcc90708448d5d2fbb7b2db9c73f505dc89bd0b2e09b23af1b62157",
+        licence="CC BY-NC-SA 4.0",
+        upstream="ImageBind, Meta; Girdhar et al. 2023",
+        contract="RGB 224x224, CLIP's mean and std; mono 16 kHz, windows of 2 s",
+        sources=(UrlSource(f"{_META}/imagebind/imagebind_huge.pth"),),
+    ),
+    WeightsRow(
+        name="sam_vit_b_01ec64.pth",
+        role="mask proposals",
+        bundle="imagebind",
+        size=375_042_383,
+        sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        licence="Apache-2.0",
+        upstream="SAM ViT-B, Meta; Kirillov et al. 2023",
+        contract="RGB, longer side 1024, SAM's mean and std",
+        sources=(UrlSource(f"{_META}/segment_anything/sam_vit_b_01ec64.pth"),),
+    ),
+    WeightsRow(
+        name="dino_deitsmall16_pretrain.pth",
+        role="features and saliency of segments",
+        bundle="imagebind",
+        size=86_710_000,
+        sha256="",
+        licence="Apache-2.0",
+        upstream="DINO ViT-S/16, Meta; Caron et al. 2021",
+        contract="RGB, ImageNet mean and std, sides multiples of 16",
+        sources=(
+            UrlSource(f"{_META}/dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth"),
+        ),
+    ),
+    WeightsRow(
+        name="sam_vit_l_0b3195.pth",
+        role="mask proposals, better",
+        bundle="imagebind",
+        size=1_249_524_607,
+        sha256="3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        licence="Apache-2.0",
+        upstream="SAM ViT-L, Meta; Kirillov et al. 2023",
+        contract="RGB, longer side 1024, SAM's mean and std",
+        sources=(UrlSource(f"{_META}/segment_anything/sam_vit_l_0b3195.pth"),),
+        optional=True,
+    ),
+    WeightsRow(
+        name="sam_vit_h_4b8939.pth",
+        role="mask proposals, best",
+        bundle="imagebind",
+        size=2_564_550_879,
+        sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        licence="Apache-2.0",
+        upstream="SAM ViT-H, Meta; Kirillov et al. 2023",
+        contract="RGB, longer side 1024, SAM's mean and std",
+        sources=(UrlSource(f"{_META}/segment_anything/sam_vit_h_4b8939.pth"),),
+        optional=True,
+    ),
+    WeightsRow(
+        name="dino_vitbase16_pretrain.pth",
+        role="features and saliency of segments, finer",
+        bundle="imagebind",
+        size=343_242_485,
+        sha256="bf34ad0f424b9029b593e8dc3ed553bf26e88bcba0d32bf3e62a6209cb64c85e",
+        licence="Apache-2.0",
+        upstream="DINO ViT-B/16, Meta; Caron et al. 2021",
+        contract="RGB, ImageNet mean and std, sides multiples of 16",
+        sources=(UrlSource(f"{_META}/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth"),),
+        optional=True,
+    ),
 )
 
 
 def rows_of(bundle: str) -> tuple[WeightsRow, ...]:
-    """The rows of a bundle in the order in which they are fetched."""
-    return tuple(row for row in ROWS if row.bundle == bundle)
+    """The rows that a bundle can't run without, in the order in which they are fetched."""
+    return tuple(row for row in ROWS if row.bundle == bundle and not row.optional)
+
+
+def optional_rows(bundle: str) -> tuple[WeightsRow, ...]:
+    """The rows of a bundle that only some settings need."""
+    return tuple(row for row in ROWS if row.bundle == bundle and row.optional)
 
 
 def row_named(name: str) -> WeightsRow | None:
