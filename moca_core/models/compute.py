@@ -1,0 +1,207 @@
+"""Running encoders on a device: precision, copies, batches that fit, and compilation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from moca_core.device import DeviceChoice
+from moca_core.errors import DeviceError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+_FULL_WORDS = ("out of memory", "can't allocate memory", "_STATUS_ALLOC_FAILED")
+"""How libraries say that memory ran out where they don't raise torch's own error."""
+
+
+def autocast(choice: DeviceChoice) -> AbstractContextManager[object]:
+    """A context in which matrix products are computed in the precision of `choice`."""
+    if choice.dtype == "float32":
+        return nullcontext()
+    return torch.autocast(torch.device(choice.device).type, dtype=getattr(torch, choice.dtype))
+
+
+def to_device(array: NDArray[np.generic] | Tensor, device: str | torch.device) -> Tensor:
+    """Copy an array to a device, to a GPU without waiting for it.
+
+    The copy runs from page-locked memory while the GPU computes; torch keeps that memory until it
+    is done, so `array` may be overwritten at once. On the CPU the tensor may share memory with
+    `array`.
+
+    Parameters
+    ----------
+    array : of any shape and dtype that torch knows.
+    """
+    if isinstance(array, Tensor):
+        tensor = array
+    else:
+        own = np.ascontiguousarray(array)
+        tensor = torch.from_numpy(own if own.flags.writeable else own.copy())
+    if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.contiguous().pin_memory().to(device, non_blocking=True)
+
+
+@dataclass
+class BatchSize:
+    """How many items are computed at once; smaller for good once memory ran out.
+
+    Attributes
+    ----------
+    size : of the batches.
+    on_smaller : told the new size when it is halved, so that the user can be told.
+    """
+
+    size: int
+    on_smaller: Callable[[int], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"a batch of {self.size}")
+
+    def run(self, function: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R]:
+        """Results of `function` for all items, batch by batch; see `in_batches`."""
+        done: list[R] = []
+        while len(done) < len(items):
+            batch = items[len(done) : len(done) + self.size]
+            results = self._attempt(function, batch)
+            if results is not None:
+                if len(results) != len(batch):
+                    raise ValueError(f"{len(results)} results for a batch of {len(batch)}")
+                done.extend(results)
+                continue
+            # Out of the handler: the error held the frames, and with them the memory, till now.
+            empty_cache()
+            while self.size >= len(batch):
+                self.size //= 2
+            log.warning("memory ran out: batches of %d from now on", self.size)
+            if self.on_smaller:
+                self.on_smaller(self.size)
+        return done
+
+    @staticmethod
+    def _attempt(
+        function: Callable[[Sequence[T]], Sequence[R]], batch: Sequence[T]
+    ) -> Sequence[R] | None:
+        """The results, or None if memory ran out; raises `DeviceError` for a batch of one."""
+        try:
+            return function(batch)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise DeviceError(
+                    "memory ran out with a batch of one",
+                    "Close other programs that use the GPU, or use --device cpu.",
+                ) from error
+        return None
+
+
+def in_batches(
+    function: Callable[[Sequence[T]], Sequence[R]],
+    items: Sequence[T],
+    size: int,
+    on_smaller: Callable[[int], None] | None = None,
+) -> list[R]:
+    """Call `function` on batches of at most `size` items and join the results.
+
+    Where memory runs out, the batch is halved and tried again, and what comes after it keeps that
+    size. Keep a `BatchSize` instead where later calls should remember it, too.
+
+    Parameters
+    ----------
+    function : takes a batch, gives as many results.
+    on_smaller : told each new size.
+
+    Raises
+    ------
+    DeviceError : there isn't memory for a single item.
+    """
+    return BatchSize(size, on_smaller).run(function, items)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, be it torch's own or a library's."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL_WORDS)
+
+
+def empty_cache() -> None:
+    """Give back GPU memory that torch holds and doesn't use."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def compiled(function: Callable[P, R], wanted: bool) -> Callable[P, R]:
+    """`function` (or a module) through `torch.compile`, if that works here.
+
+    Compilation happens at the first call, and fails where there is no C++ compiler or no Triton.
+    Then the plain function is used from that call on, and a warning in the log says why.
+    """
+    if not wanted:
+        return function
+    try:
+        fast: Callable[P, R] | None = torch.compile(function)
+    except RuntimeError as error:
+        _warn_plain(error)
+        return function
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        nonlocal fast
+        if fast is not None:
+            try:
+                return fast(*args, **kwargs)
+            except Exception as error:
+                # Too large a batch has nothing to do with compiling. Other errors of the function
+                # itself come again below.
+                if out_of_memory(error):
+                    raise
+                _warn_plain(error)
+                fast = None
+        return function(*args, **kwargs)
+
+    return wraps(function)(call) if hasattr(function, "__name__") else call
+
+
+def _warn_plain(error: Exception) -> None:
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    log.warning("torch.compile doesn't work here (%s): going on without it", first)
+
+
+def synchronise(device: str | torch.device) -> None:
+    """Wait until a GPU has done what was asked of it; nothing on the CPU."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def free_memory(device: str | torch.device) -> int | None:
+    """Bytes that can still be allocated; None where the system doesn't tell.
+
+    On a GPU what torch holds and doesn't use counts as free.
+    """
+    if torch.device(device).type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + unused)
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
