@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,23 +17,28 @@ from moca_core.commands.running import StopRequest, say, show, warn
 from moca_core.config import SegmentConfig, fingerprint
 from moca_core.device import choose_device
 from moca_core.evaluation.baselines import BASELINES, Predict, Saliency
-from moca_core.evaluation.layouts import LAYOUTS
+from moca_core.evaluation.layouts import LAYOUTS, DataSet
 from moca_core.evaluation.runner import CaseEvent, ReportEvent, evaluate, text_table
 from moca_core.export.results import prepare_folder, versions
 from moca_core.fileio import write_json
+from moca_core.models.registry import bundle_row
 from moca_core.types import FloatMap, RgbImage
 
 HELP = (
     "Score the method on a data set with masks. Prints a table with standard errors in brackets. "
-    "DATASET is the folder that holds manifest.csv, with the columns id, split, subset, category, "
-    "image, mask, audio (paths in that folder). m_j: mean IoU of the masks (of the background "
-    "where the truth is empty); f_binary: F-score (beta^2 0.3) of the masks; f_max_clip and "
-    "f_max_dataset: of the soft masks at the best threshold of each case, and of the whole set; "
-    "iou_dataset: intersections over unions of all pixels; empty: share of empty masks; right, "
-    "both, other (ms_one): whose true mask is nearest, this sound's, that of both, the other "
-    "sound's. - means: not defined there."
+    "DATASET: for the layout pairs the folder that holds manifest.csv, with the columns id, split, "
+    "subset, category, image, mask, audio (paths in that folder); for s4 and ms3 the folder of "
+    "AVSBench, or the one that holds s4_meta_data.csv or ms3_meta_data.csv. There each frame is a "
+    "case, with the sound around the middle of its second, scored at 224x224. m_j: mean IoU of the "
+    "masks (of the background where the truth is empty); f_binary: F-score (beta^2 0.3) of the "
+    "masks; f_max_clip and f_max_dataset: of the soft masks at the best threshold of each clip (or "
+    "case), and of the whole set; iou_dataset: intersections over unions of all pixels; empty: "
+    "share of empty masks; right, both, other (ms_one): whose true mask is nearest, this sound's, "
+    "that of both, the other sound's. - means: not defined there."
 )
 METHOD = "none"
+DEFAULT_BUNDLE = "compact"
+"""The bundle whose window a baseline is given; none of them listens."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +47,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layout", choices=tuple(LAYOUTS), required=True, help="how it is laid out"
     )
-    parser.add_argument("--split", metavar="NAME", help="only the cases of this split")
+    parser.add_argument(
+        "--split", metavar="NAME", help="only the cases of this split (s4, ms3: test)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
-    parser.add_argument("--save-masks", type=Path, metavar="DIR", help="write the masks there")
+    parser.add_argument(
+        "--save-masks",
+        type=Path,
+        metavar="DIR",
+        help="write the masks there (s4, ms3: in the tree of AVSBench's scripts)",
+    )
     rows = "; ".join(f"{row.name}: {row.help}" for row in BASELINES.values())
     parser.add_argument(
         "--baseline",
@@ -52,7 +65,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"score a baseline instead of the method ({rows})",
     )
     parser.add_argument(
-        "--limit", type=count, metavar="N", help="only N cases, spread evenly over the data set"
+        "--limit",
+        type=count,
+        metavar="N",
+        help="only N cases, spread evenly over the data set (s4, ms3: of whole clips)",
     )
     segment.add_method_arguments(parser)
 
@@ -68,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table, write what was asked for."""
     from moca_core.commands.progress import ProgressPrinter
 
-    cases = LAYOUTS[args.layout](args.dataset, args.split, args.limit)
+    data = LAYOUTS[args.layout](args.dataset, args.split, args.limit)
     for folder in (args.save_masks, args.json.parent if args.json else None):
         # Before the work, not after it.
         if folder is not None:
@@ -77,15 +93,18 @@ def run(args: argparse.Namespace) -> int:
     config |= {
         "dataset": str(args.dataset),
         "layout": args.layout,
-        "split": args.split,
+        "split": data.split,
         "limit": args.limit,
     }
+    window_s = bundle_row(config.get("bundle", DEFAULT_BUNDLE)).window_s
+    if data.clips:
+        config["window_s"] = window_s
     printer = ProgressPrinter(args.quiet)
     report: dict[str, Any] | None = None
     done = 0
     try:
         with StopRequest() as stop:
-            for event in evaluate(cases, predict, config, args.save_masks):
+            for event in evaluate(data, predict, config, args.save_masks, window_s):
                 if isinstance(event, ReportEvent):
                     report = event.report
                 elif isinstance(event, CaseEvent):
@@ -99,15 +118,25 @@ def run(args: argparse.Namespace) -> int:
         printer.finish()
     if report is None:
         kept = f" Their masks are in {args.save_masks}." if args.save_masks else ""
-        warn(f"Stopped after {done} of {len(cases)} cases; no report is written.{kept}")
+        warn(f"Stopped after {done} of {len(data.cases)} cases; no report is written.{kept}")
         return STOPPED
     if args.json:
         write_json(args.json, report)
     say(text_table(report).rstrip())
+    return tell_incomplete(report, data)
+
+
+def tell_incomplete(report: Mapping[str, Any], data: DataSet) -> int:
+    """Say what isn't in the numbers, and return the exit code: `FAILED` if there is such."""
+    code = DONE
+    if data.incomplete:
+        warn(f"moca: {len(data.incomplete)} of {data.clips} clips are incomplete (see above)")
+        code = FAILED
     if report["failed"]:
-        warn(f"moca: {len(report['failed'])} of {len(cases)} cases could not be read (see above)")
-        return FAILED
-    return DONE
+        count = f"{len(report['failed'])} of {len(data.cases)}"
+        warn(f"moca: {count} cases could not be read (see above)")
+        code = FAILED
+    return code
 
 
 def load_predictor(baseline: str, proposals: str, device: str) -> tuple[Predict, dict[str, Any]]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import cv2
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 
 from moca_core.errors import DatasetError, MediaError, MocaError
 from moca_core.evaluation.baselines import Predict
-from moca_core.evaluation.layouts import ONE_OF_SEVERAL, Case, read_image, read_mask
+from moca_core.evaluation.layouts import ONE_OF_SEVERAL, Case, DataSet, read_image, read_mask
 from moca_core.evaluation.metrics import FrameScore, iou, score_frame, standard_error, summarise
 from moca_core.fileio import write_bytes
-from moca_core.media.audio import open_audio
-from moca_core.types import Mask, NoteEvent, Prediction
+from moca_core.media.audio import AudioReader, frame_window, open_audio
+from moca_core.types import Mask, NoteEvent, Prediction, RgbImage
 
 SOUND_HZ = 16000
+WINDOW_S = 2.0
 NEAREST = ("right", "both", "other")
 """Which truth of an `ms_one` picture a mask overlaps most: this sound's, the union, another's."""
 
@@ -51,19 +53,22 @@ EvaluateEvent = CaseEvent | NoteEvent | ReportEvent
 
 
 def evaluate(
-    cases: Sequence[Case],
+    data: DataSet,
     predict: Predict,
     config: Mapping[str, Any] | None = None,
     save_masks: Path | None = None,
+    window_s: float = WINDOW_S,
 ) -> Iterator[EvaluateEvent]:
     """Predict and score every case; a case that can't be read is noted and left out.
 
     Parameters
     ----------
-    cases : what to evaluate.
+    data : what to evaluate; what it lacks is noted first.
     predict : (H, W, 3) uint8 picture, (n,) float32 sound at 16 kHz -> `Prediction`.
     config : settings of the run, kept in the report.
-    save_masks : folder for `<id>.png` (0/255) of every case.
+    save_masks : folder for the mask (0/255) of every case, `<id>.png` unless the layout has
+        names of its own.
+    window_s : length of the audio window of cases that are moments of a sound, in seconds.
 
     Raises
     ------
@@ -71,30 +76,49 @@ def evaluate(
     StorageError : a mask can't be written.
     """
     began = time.perf_counter()
+    cases = data.cases
     done: list[CaseEvent] = []
     failed: list[str] = []
-    for number, case in enumerate(cases, start=1):
-        try:
-            rgb, wave, truth, others = _load(case)
-        except MocaError as error:
-            failed.append(case.id)
-            yield NoteEvent(f"{case.id} is left out: {error.message}")
-            continue
-        prediction = fitted(predict(rgb, wave), (truth.shape[0], truth.shape[1]))
-        if save_masks is not None:
-            _save(save_masks / f"{case.id}.png", prediction.mask)
-        score = score_frame(prediction.mask, prediction.soft, truth)
-        event = CaseEvent(
-            case, prediction, score, nearest(prediction.mask, truth, others), number, len(cases)
-        )
-        # Only numbers are kept: memory doesn't grow with the pictures.
-        done.append(CaseEvent(case, _NOTHING, score, event.nearest, number, len(cases)))
-        yield event
+    told = ("", "")
+    if data.note:
+        yield NoteEvent(data.note)
+    with Sounds(window_s) as sounds:
+        for number, case in enumerate(cases, start=1):
+            try:
+                loaded = _load(case, sounds)
+            except MocaError as error:
+                failed.append(case.id)
+                # The frames of a clip share its sound: once is enough to say that it is damaged.
+                if told != (clip_of(case), error.message):
+                    told = (clip_of(case), error.message)
+                    yield NoteEvent(f"{case.id} is left out: {error.message}")
+                continue
+            prediction, score, closest = _predict_and_score(predict, *loaded)
+            if save_masks is not None:
+                _save(save_masks / (case.saved_as or f"{case.id}.png"), prediction.mask)
+            # Only numbers are kept: memory doesn't grow with the pictures.
+            done.append(CaseEvent(case, _NOTHING, score, closest, number, len(cases)))
+            yield CaseEvent(case, prediction, score, closest, number, len(cases))
     if not done:
         raise DatasetError(
             f"none of {len(cases)} cases could be read", "See the notes above for each of them."
         )
-    yield ReportEvent(make_report(done, failed, time.perf_counter() - began, config or {}))
+    yield ReportEvent(
+        make_report(done, failed, time.perf_counter() - began, config or {}, data.incomplete)
+    )
+
+
+def _predict_and_score(
+    predict: Predict,
+    rgb: RgbImage,
+    wave: NDArray[np.float32],
+    truth: Mask,
+    others: tuple[Mask, ...],
+) -> tuple[Prediction, FrameScore, str]:
+    """The prediction at the truth's size, its score, and `CaseEvent.nearest`."""
+    prediction = fitted(predict(rgb, wave), (truth.shape[0], truth.shape[1]))
+    score = score_frame(prediction.mask, prediction.soft, truth)
+    return prediction, score, nearest(prediction.mask, truth, others)
 
 
 _NOTHING = Prediction(np.zeros((0, 0), dtype=bool), np.zeros((0, 0), np.float32))
@@ -105,30 +129,38 @@ def make_report(
     failed: Sequence[str],
     seconds: float,
     config: Mapping[str, Any],
+    incomplete: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The result of `evaluate --json` (DESIGN.md section 4), with standard errors as `*_se`."""
     report: dict[str, Any] = summary(done)
     for name, key in (("per_subset", _subset), ("per_category", _category)):
-        names = dict.fromkeys(key(event) for event in done)
+        names = [name for name in dict.fromkeys(key(event) for event in done) if name]
         report[name] = {
             item: summary([event for event in done if key(event) == item]) for item in names
         }
     report["seconds"] = seconds
     report["failed"] = list(failed)
+    report["incomplete"] = dict(incomplete)
     report["config"] = dict(config)
     return report
 
 
 def summary(done: Sequence[CaseEvent]) -> dict[str, Any]:
-    """Means of some cases; those of one picture count together in the standard errors."""
+    """Means of some cases; those of one group count together in the standard errors."""
     groups = [event.case.group for event in done]
-    result: dict[str, Any] = summarise([event.score for event in done], groups=groups)
+    clips = [clip_of(event.case) for event in done]
+    result: dict[str, Any] = summarise([event.score for event in done], clips, groups)
     if done and all(event.case.subset == ONE_OF_SEVERAL for event in done):
         for name in NEAREST:
             values = [float(event.nearest == name) for event in done]
             result[f"share_{name}"] = float(np.mean(values))
             result[f"share_{name}_se"] = standard_error(values, groups)
     return result
+
+
+def clip_of(case: Case) -> str:
+    """What names the case's clip; a case without one is a clip of its own."""
+    return case.clip or case.id
 
 
 def _subset(event: CaseEvent) -> str:
@@ -153,33 +185,98 @@ def nearest(mask: Mask, truth: Mask, others: Sequence[Mask]) -> str:
 
 
 def fitted(prediction: Prediction, size: tuple[int, int]) -> Prediction:
-    """The prediction at (height, width) `size`: metrics are taken at the truth's own size."""
+    """The prediction at (height, width) `size`: metrics are taken at the truth's size."""
     if prediction.mask.shape == size and prediction.soft.shape == size:
         return prediction
-    mask = cv2.resize(
-        prediction.mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT
-    )
+    mask = resized_mask(prediction.mask, size)
     soft = cv2.resize(prediction.soft, size[::-1], interpolation=cv2.INTER_LINEAR)
-    return Prediction(mask > 0, np.asarray(soft, np.float32), prediction.reason)
+    return Prediction(mask, np.asarray(soft, np.float32), prediction.reason)
+
+
+def resized_mask(mask: Mask, size: tuple[int, int]) -> Mask:
+    """(height, width) `size` bool: each pixel from the nearest one of a mask (H, W)."""
+    if mask.shape == size:
+        return mask
+    small = cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return small > 0
+
+
+class Sounds:
+    """Reads the sounds of cases. The last file stays open, so that the frames of a clip, which
+    come one after the other, decode it once; it lies in a temporary file, not in memory.
+
+    Parameters
+    ----------
+    window_s : length of the audio window of cases that are moments of a sound, in seconds.
+    """
+
+    def __init__(self, window_s: float = WINDOW_S) -> None:
+        self.window_s = window_s
+        self._path: Path | None = None
+        self._reader: AudioReader | None = None
+
+    def of(self, case: Case) -> NDArray[np.float32]:
+        """(n,) float32 mono at 16 kHz: the audio window of the case, or the whole sound.
+
+        Raises
+        ------
+        DatasetError : the sound can't be read.
+        """
+        if case.time_s is None:
+            return self.whole(case.audio_path)
+        reader = self._opened(case.audio_path)
+        return reader.window(*frame_window(case.time_s, self.window_s, reader.duration_s))
+
+    def whole(self, path: Path) -> NDArray[np.float32]:
+        """(n,) float32 mono at 16 kHz of a whole sound file; raises `DatasetError`."""
+        reader = self._opened(path)
+        return reader.samples(0, round(reader.duration_s * SOUND_HZ))
+
+    def _opened(self, path: Path) -> AudioReader:
+        if self._reader is None or path != self._path:
+            self.close()
+            try:
+                self._reader = open_audio(path, SOUND_HZ)
+            except MediaError as error:
+                raise DatasetError(error.message, error.hint) from error
+            self._path = path
+        return self._reader
+
+    def close(self) -> None:
+        """Close the last file. May be called twice."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def __enter__(self) -> Sounds:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 def _load(
-    case: Case,
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], Mask, tuple[Mask, ...]]:
+    case: Case, sounds: Sounds
+) -> tuple[RgbImage, NDArray[np.float32], Mask, tuple[Mask, ...]]:
     rgb, truth = read_image(case.image_path), read_mask(case.mask_path)
     others = tuple(read_mask(path) for path in case.other_mask_paths)
     if any(other.shape != truth.shape for other in others):
         raise DatasetError(f"{case.mask_path}: masks of one picture differ in size")
-    return rgb, read_sound(case.audio_path), truth, others
+    if case.size is not None:
+        truth = resized_mask(truth, case.size)
+        others = tuple(resized_mask(other, case.size) for other in others)
+    return rgb, sounds.of(case), truth, others
 
 
 def read_sound(path: Path) -> NDArray[np.float32]:
     """(n,) float32 mono at 16 kHz of a whole sound file; raises `DatasetError`."""
-    try:
-        with open_audio(path, SOUND_HZ) as reader:
-            return reader.samples(0, round(reader.duration_s * SOUND_HZ))
-    except MediaError as error:
-        raise DatasetError(error.message, error.hint) from error
+    with Sounds() as sounds:
+        return sounds.whole(path)
 
 
 def _save(path: Path, mask: Mask) -> None:

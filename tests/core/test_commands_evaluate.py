@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from avsbench_fakes import LEFT, ms3_tree, s4_tree, write_wav
 from cli_fakes import LeftHalf, fake_segmenter, read_json
 
 from moca_core.cli import DONE, FAILED, STOPPED, USAGE, main
@@ -152,3 +153,66 @@ def test_wrong_usage(words, pairs, capsys):
 def test_an_unknown_split_names_the_known_ones(pairs, bundle, capsys):
     assert run(pairs, "--split", "none") == FAILED
     assert "Splits in the manifest: dev, test." in capsys.readouterr().err
+
+
+@pytest.fixture
+def avsbench(tmp_path) -> Path:
+    """A folder with both of AVSBench's sets: two clips of S4 and one of MS3 for testing."""
+    root = tmp_path / "AVSBench"
+    clips = {name: [LEFT] * 5 for name in (("dog_1", "dog", "test"), ("cat_2", "cat", "test"))}
+    s4_tree(root, clips)
+    ms3_tree(root, {("band_3", "test"): [LEFT] * 5, ("band_4", "train"): [LEFT] * 5})
+    for path in root.rglob("*.wav"):
+        write_wav(path, (np.sin(np.arange(80000) * 0.2) * 20000).astype(np.int16))
+    return root
+
+
+def evaluate(root, layout, *words):
+    return main(["evaluate", str(root), "--layout", layout, "--quiet", *words])
+
+
+@pytest.mark.parametrize(("layout", "frames"), [("s4", 10), ("ms3", 5)])
+def test_avsbench_is_scored_frame_by_frame(layout, frames, avsbench, bundle, tmp_path, capsys):
+    masks, report_path = tmp_path / "masks", tmp_path / "r.json"
+    words = ["--save-masks", str(masks), "--json", str(report_path)]
+    assert evaluate(avsbench, layout, *words) == DONE
+    report = read_json(report_path)
+    assert (report["n"], report["incomplete"], report["failed"]) == (frames, {}, [])
+    assert list(report["per_subset"]) == ["test"]
+    assert report["m_j"] > 0.95
+    config = report["config"]
+    assert (config["split"], config["layout"], config["window_s"]) == ("test", layout, 2.0)
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["test", str(frames)]
+    saved = sorted(str(path.relative_to(masks)) for path in masks.rglob("*.png"))
+    assert len(saved) == frames
+    assert (
+        saved[0] == {"s4": "test/cat/cat_2/cat_2_0.png", "ms3": "test/band_3/band_3_0.png"}[layout]
+    )
+    mask = cv2.imread(str(masks / saved[0]), cv2.IMREAD_UNCHANGED)
+    assert (mask.shape, set(np.unique(mask))) == ((224, 224), {0, 255})
+
+
+def test_what_a_partial_data_set_lacks_is_told(avsbench, bundle, tmp_path, capsys):
+    next(avsbench.rglob("cat_2.wav")).unlink()
+    assert evaluate(avsbench, "s4", "--json", str(tmp_path / "r.json")) == FAILED
+    report = read_json(tmp_path / "r.json")
+    assert (report["n"], report["incomplete"]) == (5, {"cat_2": "no sound"})
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1].split()[:2] == ["test", "5"]
+    assert "1 of 2 clips are incomplete, what they lack is left out: cat_2 (no sound)" in err
+    assert "moca: 1 of 2 clips are incomplete (see above)" in err
+
+
+def test_a_baseline_on_another_split(avsbench, tmp_path):
+    words = ["--split", "train", "--baseline", "whole", "--json", str(tmp_path / "r.json")]
+    assert evaluate(avsbench / "Multi-sources", "ms3", *words) == DONE
+    report = read_json(tmp_path / "r.json")
+    assert report["m_j"] == pytest.approx(0.5)
+    assert report["config"]["split"] == "train"
+
+
+def test_a_folder_without_the_table_is_told_before_the_models_load(tmp_path, bundle, capsys):
+    assert evaluate(tmp_path, "ms3") == FAILED
+    err = capsys.readouterr().err
+    assert "holds neither ms3_meta_data.csv nor Multi-sources/ms3_meta_data.csv" in err
+    assert bundle.looks == 0

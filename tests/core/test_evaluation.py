@@ -11,7 +11,7 @@ from PIL import Image
 
 from moca_core.errors import DatasetError
 from moca_core.evaluation.baselines import BASELINES
-from moca_core.evaluation.layouts import LAYOUTS, read_pairs
+from moca_core.evaluation.layouts import LAYOUTS, DataSet, read_pairs
 from moca_core.evaluation.runner import (
     CaseEvent,
     ReportEvent,
@@ -81,13 +81,13 @@ def by_ear(rgb: np.ndarray, wave: np.ndarray) -> Prediction:
 
 
 def run(cases, predict, **options):
-    events = list(evaluate(cases, predict, **options))
+    events = list(evaluate(DataSet(tuple(cases)), predict, **options))
     assert isinstance(events[-1], ReportEvent)
     return events[-1].report, events
 
 
 def test_pairs_are_read(pairs: Path) -> None:
-    cases = LAYOUTS["pairs"](pairs, None, None)
+    cases = LAYOUTS["pairs"](pairs, None, None).cases
     assert [case.id for case in cases] == ["s1", "s2", "m_dog", "m_bird", "m_off"]
     assert cases[2].other_mask_paths == (pairs / "masks/m_bird.png",)
     assert cases[0].other_mask_paths == cases[4].other_mask_paths == ()
@@ -117,6 +117,9 @@ def test_limit_spreads_over_the_manifest(pairs: Path) -> None:
         ("id,image,mask\na,b,c\n", "columns missing: split, subset, category, audio"),
         (",".join(COLUMNS) + "\n", "manifest is empty"),
         (",".join(COLUMNS) + "\na,dev,single,dog,,m.png,a.wav,\n", "line 2 has no image"),
+        (",".join(COLUMNS) + "\na/../../b,dev,single,dog,i,m,a,\n", "leaves its folder"),
+        (",".join(COLUMNS) + "\nC:\\b,dev,single,dog,i,m,a,\n", "leaves its folder"),
+        (",".join(COLUMNS) + "\n/b,dev,single,dog,i,m,a,\n", "leaves its folder"),
     ],
 )
 def test_bad_manifests(tmp_path: Path, content: str | None, message: str) -> None:
