@@ -9,6 +9,7 @@ The vectors were made with the official implementations; their README says how, 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,7 +87,33 @@ ROWS = (
         "facebookresearch/segment-anything dca509f (Apache-2.0), a small decoder with random "
         "weights; config: image 256, patch 16, width 32, depth 2, heads 4, mlp 64, iou hidden 24",
     ),
+    Row(
+        "sam_tiny_encoder",
+        "sam_tiny.safetensors",
+        r"weight\.image_encoder\..*|expected\.encoder\..*|input\.image_uint8",
+        "facebookresearch/segment-anything dca509f (Apache-2.0), a small image encoder with random "
+        "weights; image 256, patch 16, width 48, depth 3, heads 4, window 7, block 1 is global",
+    ),
 )
+
+# Lists of the keys of official checkpoints: one line a key, its name and its shape.
+KEYS = ("sam_vit_b", "sam_vit_l", "sam_vit_h")
+
+
+def load_keys(name: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of an official checkpoint."""
+    lines = (FOLDER / f"{name}_keys.txt").read_text().splitlines()
+    rows = (line.split(" ") for line in lines)
+    return {key: tuple(int(n) for n in shape.split("x")) for key, shape in rows}
+
+
+def make_keys(name: str, source: Path) -> Path:
+    """Write one list of keys and return its path."""
+    keys = json.loads((source / f"{name}_keys.json").read_text())["keys"]
+    path = FOLDER / f"{name}_keys.txt"
+    lines = (f"{key} {'x'.join(map(str, row['shape']))}\n" for key, row in keys.items())
+    path.write_text("".join(lines))
+    return path
 
 
 def load(name: str) -> dict[str, Tensor]:
@@ -115,8 +142,8 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="folder of the reference vectors")
     source = parser.parse_args().source
     FOLDER.mkdir(exist_ok=True)
-    for row in ROWS:
-        path = make(row, source)
+    paths = [make(row, source) for row in ROWS] + [make_keys(name, source) for name in KEYS]
+    for path in paths:
         print(f"{path.name:32} {path.stat().st_size / 1000:7.0f} kB")  # noqa: T201
 
 
