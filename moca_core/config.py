@@ -12,10 +12,18 @@ from typing import Any
 
 from moca_core.errors import ConfigError
 from moca_core.fileio import write_bytes
+from moca_core.models.registry import BUNDLE_NAMES, SAMS, bundle_row
 
-BUNDLES = ("compact",)
 PROPOSAL_MODES = ("guided", "grid", "none")
 REGION_STRATEGIES = ("paint", "kmeans", "diffuse")
+
+_PATCH = 14
+_SIDES = (112, 896)
+"""Of a patch of both bundles' transformers, and of the pictures that they take, in pixels."""
+
+
+def _one_of(value: str, known: tuple[str, ...], what: str) -> None:
+    _check(value in known, f"{value!r} is not a {what}", f"Use one of {', '.join(known)}.")
 
 
 def _check(condition: bool, message: str, hint: str = "") -> None:
@@ -31,24 +39,36 @@ class SegmentConfig:
     ----------
     bundle : which encoders.
     proposals : how SAM is prompted: `guided`, `grid`, or `none` (regions refined by a filter).
-    regions : how evidence becomes regions: `paint`, `kmeans` or `diffuse`.
+    regions : how evidence becomes regions: `paint`, `kmeans` or `diffuse`; "" takes the bundle's.
+    sam : which SAM proposes masks, a name in `SAMS`; "" takes the bundle's.
+    image_side : side in pixels of the squashed picture from which the patch tokens are made; 0
+        takes the bundle's.
     clusters : k of k-means.
     seed : fixes every random draw.
     """
 
     bundle: str = "compact"
     proposals: str = "guided"
-    regions: str = "paint"
+    regions: str = ""
+    sam: str = ""
+    image_side: int = 0
     clusters: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for value, known, what in (
-            (self.bundle, BUNDLES, "bundle"),
-            (self.proposals, PROPOSAL_MODES, "proposal mode"),
-            (self.regions, REGION_STRATEGIES, "region strategy"),
-        ):
-            _check(value in known, f"{value!r} is not a {what}", f"Use one of {', '.join(known)}.")
+        _one_of(self.bundle, BUNDLE_NAMES, "bundle")
+        row = bundle_row(self.bundle)
+        for name in ("regions", "sam", "image_side"):
+            # What a run was made with is stored, not that the default was taken.
+            object.__setattr__(self, name, getattr(self, name) or getattr(row, name))
+        _one_of(self.proposals, PROPOSAL_MODES, "proposal mode")
+        _one_of(self.regions, REGION_STRATEGIES, "region strategy")
+        _one_of(self.sam, SAMS, "SAM")
+        _check(
+            self.image_side % _PATCH == 0 and _SIDES[0] <= self.image_side <= _SIDES[1],
+            f"image_side = {self.image_side}",
+            f"Use a multiple of {_PATCH} from {_SIDES[0]} to {_SIDES[1]}.",
+        )
         _check(2 <= self.clusters <= 32, f"clusters = {self.clusters}", "Use 2 to 32.")
 
 

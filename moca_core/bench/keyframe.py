@@ -20,7 +20,6 @@ from moca_core.config import SegmentConfig
 from moca_core.media.audio import frame_window, open_audio
 from moca_core.models.bundles import Bundle
 from moca_core.pipeline.analysis import FrameAnalysis
-from moca_core.pipeline.matching import match
 from moca_core.pipeline.segmenter import Segmenter
 from moca_core.types import RgbImage, StageEvent
 
@@ -49,9 +48,9 @@ def measure(options: BenchOptions) -> Iterator[StageEvent | Row]:
             config = SegmentConfig(proposals=mode)
             analyses[mode] = timed_look(bundle, rgb, config, watch)
             with watch.timed("hearing"):
-                weights = bundle.hear(wave)
+                heard = bundle.hear(wave)
             with watch.timed("deciding"):
-                match(analyses[mode], weights, bundle.names, config, segmenter.settings, rgb)
+                segmenter.decide(analyses[mode], heard, rgb)
     for mode in MODES:
         yield from _stage_rows(mode, watches[mode], analyses[mode])
     yield from _comparison(watches["guided"], watches["grid"])
@@ -67,7 +66,7 @@ def middle_sound(clip: Path, bundle: Bundle) -> NDArray[np.float32]:
 
 def timed_look(bundle: Bundle, rgb: RgbImage, config: SegmentConfig, watch: Watch) -> FrameAnalysis:
     """Analyse a picture; the time of each stage and of the whole goes to `watch`."""
-    steps: Generator[StageEvent, None, FrameAnalysis] = bundle.look(rgb, config)
+    steps: Generator[StageEvent, None, list[FrameAnalysis]] = bundle.look([rgb], config)
     wall: dict[str, float] = {}
     cpu: dict[str, float] = {}
     stage = ""
@@ -78,7 +77,7 @@ def timed_look(bundle: Bundle, rgb: RgbImage, config: SegmentConfig, watch: Watc
         try:
             following = next(steps).stage
         except StopIteration as end:
-            analysis = end.value
+            (analysis,) = end.value
         wall[stage] = wall.get(stage, 0.0) + time.perf_counter() - wall_before
         cpu[stage] = cpu.get(stage, 0.0) + time.process_time() - cpu_before
         if analysis is not None:

@@ -230,11 +230,11 @@ def device() -> Iterator[Finding]:
 
 def weights_files() -> Iterator[Finding]:
     """The encoders' files, by their size; `moca weights verify` reads them."""
-    from moca_core.config import BUNDLES
     from moca_core.models import weights
+    from moca_core.models.registry import BUNDLE_NAMES
     from moca_core.models.specs import rows_of
 
-    for bundle in BUNDLES:
+    for bundle in BUNDLE_NAMES:
         rows, lacking = rows_of(bundle), weights.missing(bundle)
         size = sum(row.size for row in lacking or rows) / 1e6
         if lacking:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from moca_core.cli import DONE, FAILED, STOPPED, message_of
 from moca_core.commands.running import StopRequest, say, show, warn
-from moca_core.config import BUNDLES, PROPOSAL_MODES, SegmentConfig, fingerprint
+from moca_core.config import PROPOSAL_MODES, SegmentConfig, fingerprint
 from moca_core.errors import ConfigError, MediaError, MocaError, StorageError
+from moca_core.models.registry import BUNDLE_NAMES
 from moca_core.types import FrameEvent, NoteEvent, SegmentEvent
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "input", nargs="+", type=Path, metavar="INPUT", help="clip, or folder of clips"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
-    parser.add_argument("--bundle", choices=BUNDLES, default="compact", help="which encoders")
+    parser.add_argument("--bundle", choices=BUNDLE_NAMES, default="compact", help="which encoders")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--every", type=seconds_above_0, default=1.0, metavar="S", help="a key frame every S s (1)"

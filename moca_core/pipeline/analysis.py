@@ -53,10 +53,14 @@ class Proposals:
 class FrameAnalysis:
     """Everything the encoders say of one frame without its sound.
 
+    A bundle whose evidence is a likeness to the sound itself has no group until a sound is there:
+    `Bundle.relate` gives it one, what is heard.
+
     Attributes
     ----------
     size : (height, width) of the frame.
-    groups : (G, h, w) float32, 0 to 1, how much each location looks like each sound group.
+    groups : (G, h, w) float32, how much each location looks like each sound group, 0 to 1; less
+        than 0 where it looks less like what is heard than the rest of the picture does.
     presence : (G,) float32, 0 to 1, how surely each group is somewhere in the frame.
     kindred : (G,) float32, the same where groups that are easily taken for each other lend
         each other a part of their presence.
@@ -64,7 +68,9 @@ class FrameAnalysis:
     tokens : (N, D) float32 patch tokens, row-major over `token_grid`.
     token_grid : (rows, columns) of the tokens.
     proposals : the mask proposals.
-    looks : (P, G) float32, 0 to 1, how much each proposal looks like each group.
+    looks : (P, G) float32, how much each proposal looks like each group, scaled as `groups`.
+    joint : (1 + N, De) float32 unit features of the picture and of its patches in the space that
+        it shares with the sound; None in a bundle that has no such space.
     """
 
     size: tuple[int, int]
@@ -76,6 +82,7 @@ class FrameAnalysis:
     token_grid: tuple[int, int]
     proposals: Proposals
     looks: NDArray[np.float32]
+    joint: NDArray[np.float32] | None = None
 
 
 def mean_inside(masks: NDArray[np.bool_], maps: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,6 +90,17 @@ def mean_inside(masks: NDArray[np.bool_], maps: NDArray[np.float32]) -> NDArray[
     flat = _flat(masks).astype(np.float32)
     area = np.maximum(flat.sum(axis=1, keepdims=True), 1.0)
     return (flat @ maps.reshape(len(maps), -1).T / area).astype(np.float32)
+
+
+def mean_around(
+    masks: NDArray[np.bool_], maps: NDArray[np.float32], margin: int
+) -> NDArray[np.float32]:
+    """Mean of each map in a ring of `margin` pixels around each mask; shapes as `mean_inside`."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
+    rings = np.zeros(masks.shape, dtype=bool)
+    for ring, mask in zip(rings, masks, strict=True):
+        ring[:] = cv2.dilate(mask.view(np.uint8), kernel).astype(bool) & ~mask
+    return mean_inside(rings, maps)
 
 
 def _flat(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 LISTEN_EVERY_S = 0.25
 """Between key frames the sound is judged again this often."""
-_HEARD_NAMES = 5
 _NAMED_FRAMES = 5
 
 
@@ -78,10 +77,9 @@ class _Key:
 
 @dataclass(frozen=True, eq=False)
 class _Judgement:
-    """What sounds at one time: the match and the weights of the groups, or why there is none."""
+    """What sounds at one time: the match, or why there is none."""
 
     found: Match | None
-    weights: NDArray[np.float32]
     reason: str
 
 
@@ -121,6 +119,8 @@ class ClipRun:
         self.keep_maps, self.store = keep_maps, store
         self.numbering = Numbering()
         self.done = self.total = 0
+        self._spans: Sequence[Span] = ()
+        self._ahead: dict[int, _Sight] = {}
         self._left_out: dict[int, MediaError] = {}
         self._heard_all = audio is None
         self._storing = store is not None
@@ -129,6 +129,7 @@ class ClipRun:
         """Yield a `FrameEvent` for each frame of the spans in order, and stages between."""
         self.total = sum(len(span.frames) for span in spans)
         key: _Key | None = None
+        self._spans = spans
         for span, following in zip(spans, [*spans[1:], None], strict=True):
             self.numbering.begin_span()
             ready = yield from self._stored(span)
@@ -192,18 +193,45 @@ class ClipRun:
         if self.audio is None:
             return _Key(span.key, None)
         yield from self._read_sound(self.audio)
+        if span.key in self._ahead:
+            return _Key(span.key, self._ahead.pop(span.key))
         if not self._could_sound(self.audio, span):
             return _Key(span.key, None)
         yield StageEvent(f"Decoding frame {span.key}", self.done, self.total)
-        near = sorted(range(span.first, span.middle + 1), key=lambda n: abs(n - span.key))
-        rgb = next((seen for seen in map(self._picture, near) if seen is not None), None)
+        rgb = self._picture_near(span)
         if rgb is None:
             return _Key(span.key, None)
         yield from self.segmenter.load()
-        look = self.segmenter.bundle.look(rgb, self.segmenter.config)
+        rgbs = {span.key: rgb} | self._companions(self.audio, span)
+        look = self.segmenter.look(list(rgbs.values()))
         seconds: dict[str, float] = {}
-        analysis = yield from _timed(look, seconds, span.key, self.done, self.total)
-        return _Key(span.key, _Sight(analysis, rgb, seconds))
+        analyses = yield from _timed(look, seconds, list(rgbs), self.done, self.total)
+        for (number, picture), analysis in zip(rgbs.items(), analyses, strict=True):
+            self._ahead[number] = _Sight(analysis, picture, seconds)
+        return _Key(span.key, self._ahead.pop(span.key))
+
+    def _picture_near(self, span: Span) -> RgbImage | None:
+        """The key frame's picture, or that of the nearest of its frames that can be decoded."""
+        near = sorted(range(span.first, span.middle + 1), key=lambda n: abs(n - span.key))
+        return next((seen for seen in map(self._picture, near) if seen is not None), None)
+
+    def _companions(self, audio: AudioReader, span: Span) -> dict[int, RgbImage]:
+        """Pictures of the next key frames, where the encoders are best given several at once.
+
+        Only where no frames lie between them: those would be decoded twice.
+        """
+        found: dict[int, RgbImage] = {}
+        place = self._spans.index(span) + 1
+        for other in self._spans[place : place + self.segmenter.bundle.batch - 1]:
+            if len(span.frames) > 1 or len(other.frames) > 1:
+                break
+            stored = self.store is not None and self.store.load(other.key, self.keep_maps)
+            if stored or not self._could_sound(audio, other):
+                continue
+            rgb = self._picture(other.key)
+            if rgb is not None:
+                found[other.key] = rgb
+        return found
 
     def _read_sound(self, audio: AudioReader) -> Iterator[SegmentEvent]:
         """Decode the sound, once, and not before it is needed."""
@@ -301,17 +329,16 @@ class ClipRun:
                 # What sounded may have left the picture.
                 reason="" if objects else judgement.reason or REASON_NO_OBJECT,
                 coarse=found.coarse,
-                heard=_heard(judgement.weights, self.segmenter.bundle.names),
+                heard=found.hearing.heard,
             )
             if self.keep_maps and exact:
-                result = replace(result, maps=self._maps(sight.analysis, found))
+                result = replace(result, maps=self._maps(found))
         yield from self._emit(result)
 
     def _judge(self, side: _Side, number: int, moment: float) -> _Judgement:
         """What sounds around `moment`; between key frames the sound is judged every quarter."""
-        nothing = np.zeros(0, dtype=np.float32)
         if self.audio is None:
-            return _Judgement(None, nothing, REASON_NO_AUDIO)
+            return _Judgement(None, REASON_NO_AUDIO)
         if number == side.key.frame:
             return self._listen(self.audio, side, moment)
         tick = _tick(moment)
@@ -322,22 +349,22 @@ class ClipRun:
     def _listen(self, audio: AudioReader, side: _Side, centre: float) -> _Judgement:
         wave = audio.window(*self._window(centre))
         if is_silent(wave) or side.key.sight is None:
-            return _Judgement(None, np.zeros(0, dtype=np.float32), REASON_SILENT)
-        weights = self.segmenter.bundle.hear(wave)
-        found = self.segmenter.decide(side.key.sight.analysis, weights, side.key.sight.rgb)
+            return _Judgement(None, REASON_SILENT)
+        heard = self.segmenter.bundle.hear(wave)
+        found = self.segmenter.decide(side.key.sight.analysis, heard, side.key.sight.rgb)
         found = replace(found, objects=side.numbering.assign(found.objects))
-        return _Judgement(found, weights, found.reason)
+        return _Judgement(found, found.reason)
 
-    def _maps(self, analysis: FrameAnalysis, found: Match) -> dict[str, NDArray]:
+    def _maps(self, found: Match) -> dict[str, NDArray]:
         """The intermediates of a key frame that can be looked at."""
-        config = self.segmenter.config
+        config, analysis = self.segmenter.config, found.analysis
         labels = token_clusters(analysis.tokens, config.clusters, config.seed)
         proposals = np.zeros(analysis.saliency.shape, dtype=np.int16)
         # The smallest proposal on top, so that every one can be seen.
         for index in np.argsort(-analysis.proposals.masks.sum(axis=(1, 2))):
             proposals[analysis.proposals.masks[index]] = index + 1
         return {
-            "evidence": np.minimum(np.tensordot(found.hearing.strength, analysis.groups, 1), 1.0),
+            "evidence": found.evidence,
             "region": found.region,
             "saliency": analysis.saliency,
             "clusters": labels.reshape(analysis.token_grid).astype(np.int16),
@@ -357,28 +384,28 @@ def _between(span: Span, frame: int) -> tuple[int, ...]:
 
 
 def _timed(
-    steps: Generator[StageEvent, None, FrameAnalysis],
+    steps: Generator[StageEvent, None, list[FrameAnalysis]],
     seconds: dict[str, float],
-    number: int,
+    numbers: Sequence[int],
     done: int,
     total: int,
-) -> Generator[SegmentEvent, None, FrameAnalysis]:
-    """Pass the stages of an analysis on with the job's progress, and note their times."""
+) -> Generator[SegmentEvent, None, list[FrameAnalysis]]:
+    """Pass the stages of an analysis on with the job's progress, and note their times a frame."""
+    title = f"Frame {numbers[0]}" if len(numbers) == 1 else f"Frames {numbers[0]}-{numbers[-1]}"
     stage, begun = "", time.perf_counter()
     while True:
         try:
             event = next(steps)
         except StopIteration as end:
-            seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begun
+            _add_time(seconds, stage, begun, len(numbers))
             return end.value
-        now = time.perf_counter()
-        if stage:
-            seconds[stage] = seconds.get(stage, 0.0) + now - begun
+        _add_time(seconds, stage, begun, len(numbers))
         stage = event.stage
-        yield StageEvent(f"Frame {number}: {stage}", done, total)
+        yield StageEvent(f"{title}: {stage}", done, total)
         begun = time.perf_counter()
 
 
-def _heard(weights: NDArray[np.float32], names: Sequence[str]) -> tuple[tuple[str, float], ...]:
-    top = np.argsort(-weights, kind="stable")[:_HEARD_NAMES]
-    return tuple((names[g], round(float(weights[g]), 4)) for g in top if weights[g] > 0.01)
+def _add_time(seconds: dict[str, float], stage: str, begun: float, frames: int) -> None:
+    if stage:
+        spent = (time.perf_counter() - begun) / frames
+        seconds[stage] = seconds.get(stage, 0.0) + spent

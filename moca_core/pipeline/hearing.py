@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 _TINY = 1e-9
+_NAMED = 5
+_AUDIBLE = 0.01
+"""How many groups are named to the user, and the weight that one needs for it."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,22 @@ class Hearing:
     ----------
     strength : (G,) float32, 0 to 1, how surely each group sounds; 1 for the strongest.
     silence : (G,) float32, 0 to 1, how surely each group doesn't: the rivals for pixels.
-    agreement : 0 to 1, how well what is heard matches what is seen (cosine).
+    agreement : how well what is heard matches what is seen (cosine).
+    heard : the groups that are heard with their weights, the loudest first, for the user; empty
+        in a bundle that can't name what it hears.
     """
 
     strength: NDArray[np.float32]
     silence: NDArray[np.float32]
     agreement: float
+    heard: tuple[tuple[str, float], ...] = ()
 
 
 def listen(
     weights: NDArray[np.float32],
     kindred: NDArray[np.float32],
     settings: HearingSettings,
+    names: Sequence[str] = (),
 ) -> Hearing:
     """Decide which groups sound.
 
@@ -56,6 +64,7 @@ def listen(
     ----------
     weights : (G,) how loudly each group is heard, sum 1.
     kindred : (G,) 0 to 1, how surely each group or its like is visible, see `FrameAnalysis`.
+    names : (G,) display names of the groups, for `Hearing.heard`.
 
     Notes
     -----
@@ -72,4 +81,11 @@ def listen(
         strength=strength.astype(np.float32),
         silence=np.clip(1.0 - strength / settings.rival_below, 0.0, 1.0).astype(np.float32),
         agreement=float(weights @ kindred) / norm if norm > 0 else 0.0,
+        heard=_loudest(weights, names),
     )
+
+
+def _loudest(weights: NDArray[np.float32], names: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """What is heard, in words."""
+    top = [group for group in np.argsort(-weights, kind="stable")[:_NAMED] if group < len(names)]
+    return tuple((names[g], round(float(weights[g]), 4)) for g in top if weights[g] > _AUDIBLE)

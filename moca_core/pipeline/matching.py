@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.pipeline.analysis import FrameAnalysis, best_cover, mean_inside, resized
-from moca_core.pipeline.hearing import Hearing, HearingSettings, listen
+from moca_core.pipeline.hearing import Hearing, HearingSettings
 from moca_core.pipeline.regions import RegionSettings, sounding_region, sounding_value
 from moca_core.types import REASON_NO_OBJECT, FloatMap, Mask, SoundingObject
 
@@ -28,7 +28,8 @@ class MatchSettings:
     Attributes
     ----------
     hearing, region : the settings of the two steps before.
-    region_threshold : of the region, 0 to 1, at which a location is as likely wanted as not.
+    region_threshold : of the region, 0 to 1, at which a location is as likely wanted as not. A
+        region that reaches it nowhere is none.
     softness : distance from the threshold at which that is certain.
     least_fit : expected IoU of the chosen proposals with the region, below which they don't match
         and the refined region stands in.
@@ -55,6 +56,7 @@ class Match:
     region : (h, w) float32, 0 to 1 on the working grid: the soft sounding region.
     coarse : no proposal fitted and the refined region stands in.
     hearing : which groups were taken to sound.
+    analysis : the frame as it was related to the sound.
     """
 
     objects: tuple[SoundingObject, ...]
@@ -62,11 +64,18 @@ class Match:
     region: FloatMap
     coarse: bool
     hearing: Hearing
+    analysis: FrameAnalysis
+
+    @property
+    def evidence(self) -> FloatMap:
+        """(h, w) float32, at most 1: how much each location looks like what is heard."""
+        seen = np.tensordot(self.hearing.strength, self.analysis.groups, 1)
+        return np.minimum(seen, 1.0).astype(np.float32)
 
 
 def match(
     analysis: FrameAnalysis,
-    weights: NDArray[np.float32],
+    hearing: Hearing,
     names: Sequence[str],
     config: SegmentConfig,
     settings: MatchSettings,
@@ -76,15 +85,15 @@ def match(
 
     Parameters
     ----------
-    analysis : the frame.
-    weights : (G,) float32, how loudly each sound group is heard, sum 1.
+    analysis, hearing : the frame and what sounds, as `Bundle.relate` gives them.
     names : (G,) display names of the groups.
     guide : (H, W, 3) uint8, the frame; refines the region where no proposal fits.
     """
-    hearing = listen(weights, analysis.kindred, settings.hearing)
     region = sounding_region(analysis, hearing, config.regions, settings.region)
-    if hearing.agreement < settings.hearing.empty_below or region.max() <= 0:
-        return Match((), REASON_NO_OBJECT, region, False, hearing)
+    strongest = float(region.max())
+    unseen = hearing.agreement < settings.hearing.empty_below
+    if unseen or strongest <= 0 or strongest < settings.region_threshold:
+        return Match((), REASON_NO_OBJECT, region, False, hearing, analysis)
     chosen = _chosen(analysis, region, hearing, settings)
     if chosen:
         parts = [
@@ -100,7 +109,7 @@ def match(
         parts = [_Part(mask, wanted, looks)]
     objects = _objects(parts, region, hearing, names)
     reason = "" if objects else REASON_NO_OBJECT
-    return Match(objects, reason, region, not chosen, hearing)
+    return Match(objects, reason, region, not chosen, hearing, analysis)
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,6 +55,30 @@ class ProposalSettings:
     largest: float = 0.9
 
 
+@dataclass(frozen=True)
+class GridSettings:
+    """The settings of SAM's automatic masks, with the official names and values.
+
+    Attributes
+    ----------
+    points_per_side : of the grid of points that are asked.
+    points_per_batch : points asked at once, which bounds the memory.
+    pred_iou_thresh : predicted IoU that a mask must exceed.
+    stability_score_thresh : stability score that a mask must reach.
+    stability_score_offset : of the thresholds whose masks the stability score compares.
+    box_nms_thresh : IoU of boxes above which the mask of the smaller predicted IoU is dropped.
+    mask_threshold : logit above which a pixel belongs to the mask.
+    """
+
+    points_per_side: int = 32
+    points_per_batch: int = 64
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    mask_threshold: float = 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class Answers:
     """What SAM answers to K points.

@@ -30,7 +30,10 @@ class RegionSettings:
     suppression : exponent on the share that what sounds wins of a place.
     smallness : exponent on the area by which smaller proposals weigh more.
     spare : weight of a place's own evidence where no proposal lies.
+    salience : how much saliency counts; 0: not at all.
     background : saliency that every place has at least.
+    relative : the strongest place is 1 however weak it is; otherwise the region is the evidence
+        itself, and `MatchSettings.region_threshold` is a threshold on it.
     clusters : k of k-means.
     temperature : of the token affinity of `diffuse`.
     seed : of k-means.
@@ -43,7 +46,9 @@ class RegionSettings:
     suppression: float = 2.0
     smallness: float = 0.5
     spare: float = 0.25
+    salience: float = 1.0
     background: float = 0.3
+    relative: bool = True
     clusters: int = 5
     temperature: float = 0.2
     seed: int = 0
@@ -60,10 +65,14 @@ def sounding_region(
 
     Returns
     -------
-    (h, w) float32, 0 to 1, 1 where the sound most surely comes from.
+    (h, w) float32, 0 to 1, most where the sound most surely comes from.
     """
     value = STRATEGIES[strategy](analysis, hearing, settings)
-    region = value / max(float(value.max()), _TINY) * (analysis.saliency + settings.background)
+    most = settings.salience + settings.background
+    weight = (settings.salience * analysis.saliency + settings.background) / max(most, _TINY)
+    if not settings.relative:
+        return np.clip(value * weight, 0.0, 1.0).astype(np.float32)
+    region = value / max(float(value.max()), _TINY) * weight
     return (region / max(float(region.max()), _TINY)).astype(np.float32)
 
 
@@ -74,16 +83,16 @@ def sounding_value(
 
     Parameters
     ----------
-    looks : (..., G) 0 to 1, how much it looks like each group.
+    looks : (..., G) how much it looks like each group; below 0 counts as 0.
 
     Returns
     -------
     (...) at least 0. Evidence for the sounding groups counts by its share against the best silent
     group, so that the sound suppresses what doesn't sound.
     """
-    heard = np.minimum(looks @ hearing.strength, 1.0)
-    silent = (looks * hearing.silence).max(axis=-1)
-    share = heard / (heard + settings.rivalry * silent + settings.doubt)
+    heard = np.clip(looks @ hearing.strength, 0.0, 1.0)
+    silent = np.maximum((looks * hearing.silence).max(axis=-1), 0.0)
+    share = heard / np.maximum(heard + settings.rivalry * silent + settings.doubt, _TINY)
     return (heard + settings.floor) ** settings.sharpness * share**settings.suppression
 
 
@@ -110,7 +119,8 @@ def _kmeans(analysis: FrameAnalysis, hearing: Hearing, settings: RegionSettings)
     """The paper's regions: clusters of the tokens, each with the mean evidence of its tokens."""
     labels = token_clusters(analysis.tokens, settings.clusters, settings.seed)  # (N,)
     members = np.eye(settings.clusters, dtype=np.float32)[labels]  # (N, k)
-    weight = _at_tokens(analysis.saliency[None], analysis.token_grid) + _TINY  # (N, 1)
+    salient = _at_tokens(analysis.saliency[None], analysis.token_grid)  # (N, 1)
+    weight = settings.salience * salient + 1 - settings.salience + _TINY
     looks = members.T @ (_at_tokens(analysis.groups, analysis.token_grid) * weight)  # (k, G)
     looks = (looks / (members.T @ weight + _TINY)).astype(np.float32)
     value = sounding_value(looks, hearing, settings)

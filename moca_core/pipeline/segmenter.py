@@ -18,11 +18,11 @@ from moca_core.device import DeviceChoice, choose_device
 from moca_core.errors import MediaError, NoAudioError
 from moca_core.media.audio import AudioReader, is_silent
 from moca_core.media.video import VideoReader
-from moca_core.models.bundles import Bundle, CompactBundle
+from moca_core.models.bundles import Bundle, default_settings, make_bundle
+from moca_core.models.registry import bundle_row
 from moca_core.pipeline.analysis import FrameAnalysis, resized
 from moca_core.pipeline.cliprun import ClipRun, Store
 from moca_core.pipeline.matching import Match, MatchSettings, match
-from moca_core.pipeline.regions import RegionSettings
 from moca_core.pipeline.schedule import schedule
 from moca_core.types import (
     REASON_SILENT,
@@ -45,7 +45,7 @@ class Segmenter:
     ----------
     config : the configuration.
     device : `auto`, `cpu` or `cuda:0`.
-    settings : thresholds of the decision.
+    settings : thresholds of the decision; by default those that suit the bundle.
     bundle : encoders that are loaded already; by default those that the configuration names.
     """
 
@@ -58,24 +58,23 @@ class Segmenter:
     ) -> None:
         self.config = config or SegmentConfig()
         self.device: DeviceChoice = choose_device(device)
-        region = RegionSettings(clusters=self.config.clusters, seed=self.config.seed)
-        self.settings = settings or MatchSettings(region=region)
+        self.settings = settings or default_settings(self.config)
         self._bundle = bundle
 
     @property
     def window_s(self) -> float:
         """Length of the audio window in seconds."""
-        return (self._bundle or CompactBundle).window_s
+        return (self._bundle or bundle_row(self.config.bundle)).window_s
 
     @property
     def rate_hz(self) -> int:
         """Sample rate of the sound in hertz."""
-        return (self._bundle or CompactBundle).rate_hz
+        return (self._bundle or bundle_row(self.config.bundle)).rate_hz
 
     def load(self) -> Iterator[StageEvent]:
         """Load the encoders unless they are; yields before each. Raises `WeightsError`."""
         if self._bundle is None:
-            bundle = CompactBundle(self.device)
+            bundle = make_bundle(self.config, self.device)
             yield from bundle.load()
             self._bundle = bundle
 
@@ -93,7 +92,7 @@ class Segmenter:
         if is_silent(wave):
             nothing = np.zeros(size, dtype=bool)
             return Prediction(nothing, nothing.astype(np.float32), REASON_SILENT)
-        analysis = _finish(self.bundle.look(rgb, self.config))
+        (analysis,) = _finish(self.look([rgb]))
         found = self.decide(analysis, self.bundle.hear(wave), rgb)
         result = FrameResult(0, 0.0, size, found.objects, found.reason)
         soft = np.clip(resized(found.region, size), 0.0, 1.0)
@@ -149,12 +148,18 @@ class Segmenter:
                 if audio is not None:
                     audio.close()
 
-    def decide(self, analysis: FrameAnalysis, weights: NDArray[np.float32], rgb: RgbImage) -> Match:
-        """What sounds in an analysed picture (H, W, 3), given what is heard, (G,) from `hear`."""
-        return match(analysis, weights, self.bundle.names, self.config, self.settings, rgb)
+    def look(self, rgbs: Sequence[RgbImage]) -> Generator[StageEvent, None, list[FrameAnalysis]]:
+        """Analyse pictures (H, W, 3) uint8; yields before each step."""
+        return (yield from self.bundle.look(rgbs, self.config))
+
+    def decide(self, analysis: FrameAnalysis, heard: NDArray[np.float32], rgb: RgbImage) -> Match:
+        """What sounds in an analysed picture (H, W, 3), given what `Bundle.hear` heard."""
+        bundle = self.bundle
+        analysis, hearing = bundle.relate(analysis, heard, self.settings.hearing)
+        return match(analysis, hearing, bundle.names, self.config, self.settings, rgb)
 
 
-def _finish(steps: Generator[StageEvent, None, FrameAnalysis]) -> FrameAnalysis:
+def _finish(steps: Generator[StageEvent, None, list[FrameAnalysis]]) -> list[FrameAnalysis]:
     """Run an analysis to its end."""
     while True:
         try:

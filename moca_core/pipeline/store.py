@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from moca_core.fileio import write_bytes
 from moca_core.media.probe import clip_hash
 from moca_core.pipeline import rle
 from moca_core.types import REASON_NO_AUDIO, REASON_SILENT, FrameResult, SoundingObject
+
+if TYPE_CHECKING:
+    from moca_core.pipeline.matching import MatchSettings
 
 _log = logging.getLogger(__name__)
 
@@ -55,15 +58,17 @@ class ResultStore:
         self.limit_bytes = limit_bytes
         self._unchecked: int | None = None  # bytes written since the last look; None: never looked
 
-    def open(self, clip: Path, config: SegmentConfig) -> ClipStore:
-        """The results of one clip under one configuration.
+    def open(
+        self, clip: Path, config: SegmentConfig, settings: MatchSettings | None = None
+    ) -> ClipStore:
+        """The results of one clip under one configuration and one set of thresholds.
 
         Raises
         ------
         MediaError : the clip can't be read.
         StorageError : the folder can't be made.
         """
-        folder = self.root / clip_hash(clip) / _method(config)
+        folder = self.root / clip_hash(clip) / _method(config, settings)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -104,15 +109,13 @@ class ResultStore:
                 path.parent.parent.rmdir()
 
 
-def _method(config: SegmentConfig) -> str:
+def _method(config: SegmentConfig, settings: MatchSettings | None) -> str:
     """Names what the results depend on besides the clip: other thresholds, other results."""
     # They import torch, which whoever segments has imported already.
-    from moca_core.models.bundles import LookSettings
-    from moca_core.pipeline.matching import MatchSettings
-    from moca_core.pipeline.proposals import ProposalSettings
+    from moca_core.models.bundles import default_settings, look_settings
 
-    settings = (config, LookSettings(), ProposalSettings(), MatchSettings())
-    return "-".join([*(fingerprint(part)[:8] for part in settings), str(METHOD_VERSION)])
+    parts = (config, *look_settings(config), settings or default_settings(config))
+    return "-".join([*(fingerprint(part)[:8] for part in parts), str(METHOD_VERSION)])
 
 
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, StorageError)

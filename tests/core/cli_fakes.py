@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
-from dataclasses import fields
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.pipeline.analysis import FrameAnalysis, Proposals, work_size
+from moca_core.pipeline.hearing import Hearing, HearingSettings, listen
 from moca_core.pipeline.segmenter import Segmenter
 from moca_core.types import RgbImage, StageEvent
 
@@ -28,6 +28,7 @@ class LeftHalf:
     names = ("Bell", "Wind")
     window_s = 2.0
     rate_hz = 16_000
+    batch = 1
 
     def __init__(self, on_look: Callable[[int], None] = lambda count: None) -> None:
         self.on_look = on_look
@@ -37,10 +38,23 @@ class LeftHalf:
         """(n,) -> (2,)."""
         return np.array([1.0, 0.0], np.float32)
 
+    def relate(
+        self, analysis: FrameAnalysis, heard: NDArray[np.float32], settings: HearingSettings
+    ) -> tuple[FrameAnalysis, Hearing]:
+        """As the compact bundle."""
+        return analysis, listen(heard, analysis.kindred, settings, self.names)
+
     def look(
-        self, rgb: RgbImage, config: SegmentConfig
-    ) -> Generator[StageEvent, None, FrameAnalysis]:
-        """Analyse (H, W, 3) uint8."""
+        self, rgbs: Sequence[RgbImage], config: SegmentConfig
+    ) -> Generator[StageEvent, None, list[FrameAnalysis]]:
+        """Analyse pictures (H, W, 3) uint8."""
+        found = []
+        for rgb in rgbs:
+            analysis = yield from self._look_at(rgb)
+            found.append(analysis)
+        return found
+
+    def _look_at(self, rgb: RgbImage) -> Generator[StageEvent, None, FrameAnalysis]:
         self.looks += 1
         self.on_look(self.looks)
         yield StageEvent("looking")
@@ -68,7 +82,7 @@ class LeftHalf:
             ),
             "looks": np.array([[0.9, 0.0]], np.float32),
         }
-        return FrameAnalysis(**{item.name: values[item.name] for item in fields(FrameAnalysis)})
+        return FrameAnalysis(**values)
 
 
 def fake_segmenter(bundle: LeftHalf) -> Callable[[SegmentConfig, str], Segmenter]:

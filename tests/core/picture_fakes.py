@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moca_core.pipeline.analysis import FrameAnalysis, Proposals, mean_inside, resized
-from moca_core.pipeline.hearing import Hearing, HearingSettings, listen
+from moca_core.pipeline.hearing import Hearing, listen
+from moca_core.pipeline.matching import MatchSettings
 from moca_core.types import Mask
 
 NAMES = ("Dog", "Cat", "Car", "Bird")
@@ -91,6 +92,9 @@ def heard(**weights: float) -> NDArray[np.float32]:
     return values / values.sum()
 
 
-def hearing_of(analysis: FrameAnalysis, **weights: float) -> Hearing:
-    """The decision which groups sound, at the settings as shipped."""
-    return listen(heard(**weights), analysis.kindred, HearingSettings())
+def hearing_of(
+    analysis: FrameAnalysis, settings: MatchSettings | None = None, **weights: float
+) -> Hearing:
+    """The decision which groups sound, by default at the settings as shipped."""
+    hearing = (settings or MatchSettings()).hearing
+    return listen(heard(**weights), analysis.kindred, hearing, NAMES)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.device import choose_device
-from moca_core.models.bundles import CompactBundle, LookSettings, masked_crops
+from moca_core.models.compact import CompactBundle, LookSettings, masked_crops
 from moca_core.models.person import Detections, PersonEvidence
 from moca_core.pipeline.analysis import FrameAnalysis, Proposals
 from moca_core.pipeline.proposals import ProposalSettings
@@ -81,10 +81,13 @@ class Encoders:
         either._vit = SimpleNamespace(encode=self.saliency)
         either._nets = {"lite0": net, "lite2": net}
         either._persons = SimpleNamespace(find=self.find)
-        either._sam = SimpleNamespace(encode=self.embed, decode=self.decode)
+        either._sam = SimpleNamespace(embed=self.embed, decode=self.decode)
 
-    def saliency(self, rgb: NDArray[np.uint8], blocks: tuple[int, ...]) -> SimpleNamespace:
+    def saliency(
+        self, rgb: NDArray[np.uint8], blocks: tuple[int, ...], side: int
+    ) -> SimpleNamespace:
         self.calls.append("saliency")
+        assert side == 224
         tokens = {block: torch.ones(1 + 12, 8) for block in blocks}
         return SimpleNamespace(saliency=torch.full((3, 4), 0.5), tokens=tokens, grid=(3, 4))
 
@@ -124,12 +127,12 @@ def events_of(
 ) -> tuple[list[str], FrameAnalysis]:
     """The stages and the calls of a look in the order in which they came."""
     encoders.put_into(bundle)
-    steps = bundle.look(np.zeros((*SIZE, 3), np.uint8), SegmentConfig(proposals=proposals))
+    steps = bundle.look([np.zeros((*SIZE, 3), np.uint8)], SegmentConfig(proposals=proposals))
     while True:
         try:
             event = next(steps)
         except StopIteration as end:
-            return encoders.calls, end.value
+            return encoders.calls, end.value[0]
         encoders.calls.append(f"[{event.stage}]")
 
 
@@ -291,7 +294,7 @@ def test_a_look_can_be_stopped_before_each_of_its_steps(bundle: CompactBundle, m
 def test_a_look_that_is_closed_goes_no_further(bundle: CompactBundle) -> None:
     encoders = Encoders()
     encoders.put_into(bundle)
-    steps = bundle.look(np.zeros((*SIZE, 3), np.uint8), SegmentConfig())
+    steps = bundle.look([np.zeros((*SIZE, 3), np.uint8)], SegmentConfig())
     while next(steps).stage != "persons":
         pass
     steps.close()

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from moca_core.evaluation.layouts import ONE_OF_SEVERAL, Case, read_image, read_mask, read_pairs
 from numpy.typing import NDArray
 
 from moca_core import paths
 from moca_core.config import SegmentConfig
 from moca_core.device import choose_device
-from moca_core.evaluation.layouts import ONE_OF_SEVERAL, Case, read_image, read_mask, read_pairs
 from moca_core.evaluation.metrics import iou
 from moca_core.evaluation.runner import nearest, read_sound
 from moca_core.media.audio import open_audio
 from moca_core.media.video import VideoReader
-from moca_core.models.bundles import CompactBundle
+from moca_core.models.compact import CompactBundle
 from moca_core.pipeline.analysis import FrameAnalysis
 from moca_core.pipeline.proposals import ProposalSettings
 from moca_core.pipeline.segmenter import Segmenter
@@ -78,12 +78,12 @@ def analyses(bundle: CompactBundle, demo: Demo) -> Mapping[str, FrameAnalysis]:
 
 
 def looked_at(bundle: CompactBundle, rgb: RgbImage, config: SegmentConfig) -> FrameAnalysis:
-    steps = bundle.look(rgb, config)
+    steps = bundle.look([rgb], config)
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            return end.value
+            return end.value[0]
 
 
 def heard_as(bundle: CompactBundle, wave: NDArray[np.float32]) -> str:

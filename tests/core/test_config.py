@@ -12,6 +12,7 @@ from moca_core import config as module
 from moca_core import paths
 from moca_core.config import SegmentConfig, fingerprint, load_toml, save_toml
 from moca_core.errors import ConfigError, MocaError, StorageError
+from moca_core.models.registry import BUNDLE_NAMES, BUNDLES, SAMS
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,11 @@ from moca_core.errors import ConfigError, MocaError, StorageError
     [
         ("bundle", "huge", "compact"),
         ("proposals", "everything", "guided, grid, none"),
-        ("regions", "", "paint, kmeans, diffuse"),
+        ("regions", "guess", "paint, kmeans, diffuse"),
+        ("sam", "vit_x", "mobile, vit_b, vit_l, vit_h"),
+        ("image_side", 225, "multiple of 14"),
+        ("image_side", 98, "from 112 to 896"),
+        ("image_side", 910, "from 112 to 896"),
         ("clusters", 1, "2 to 32"),
         ("clusters", 33, "2 to 32"),
     ],
@@ -32,11 +37,25 @@ def test_values_that_cant_work(name, value, known):
 
 
 def test_every_listed_value_works():
-    for bundle in module.BUNDLES:
+    for bundle in BUNDLE_NAMES:
         for proposals in module.PROPOSAL_MODES:
             for regions in module.REGION_STRATEGIES:
-                SegmentConfig(bundle, proposals, regions, 2, 1)
+                for sam in SAMS:
+                    SegmentConfig(bundle, proposals, regions, sam, 448, 2, 1)
     SegmentConfig(clusters=32)
+
+
+def test_what_is_left_open_is_the_bundles_own():
+    for row in BUNDLES:
+        config = SegmentConfig(row.name)
+        assert (config.regions, config.sam, config.image_side) == (
+            row.regions,
+            row.sam,
+            row.image_side,
+        )
+    # What was taken is stored: naming it makes no other configuration.
+    assert SegmentConfig() == SegmentConfig(regions="paint", sam="mobile", image_side=224)
+    assert SegmentConfig("imagebind").regions == "kmeans"
 
 
 def test_it_is_frozen():
@@ -54,7 +73,10 @@ def test_fingerprints_tell_every_setting_apart():
     others = [
         SegmentConfig(),
         SegmentConfig(proposals="grid"),
+        SegmentConfig(bundle="imagebind"),
         SegmentConfig(regions="kmeans"),
+        SegmentConfig(sam="vit_b"),
+        SegmentConfig(image_side=448),
         SegmentConfig(clusters=6),
         SegmentConfig(seed=1),
     ]

@@ -20,13 +20,13 @@ from picture_fakes import (
     analysis_of,
     at_full_size,
     box,
-    heard,
+    hearing_of,
 )
 
 from moca_core.config import SegmentConfig
 from moca_core.evaluation.metrics import iou
 from moca_core.pipeline.analysis import FrameAnalysis
-from moca_core.pipeline.hearing import HearingSettings
+from moca_core.pipeline.hearing import HearingSettings, listen
 from moca_core.pipeline.matching import Match, MatchSettings, full_mask, match
 from moca_core.pipeline.regions import STRATEGIES
 from moca_core.types import REASON_NO_OBJECT, Mask
@@ -47,7 +47,7 @@ def decide(
 ) -> Match:
     return match(
         analysis,
-        heard(**sound),
+        hearing_of(analysis, settings, **sound),
         NAMES,
         SegmentConfig(regions=regions),
         settings or MatchSettings(),
@@ -163,12 +163,13 @@ def test_a_sound_of_nothing_visible_gives_nothing(analysis: FrameAnalysis) -> No
 
 
 def test_nothing_heard_gives_nothing(analysis: FrameAnalysis) -> None:
+    settings = HearingSettings(empty_below=0.0)
     found = match(
         analysis,
-        np.zeros(4, np.float32),
+        listen(np.zeros(4, np.float32), analysis.kindred, settings),
         NAMES,
         SegmentConfig(),
-        MatchSettings(hearing=HearingSettings(empty_below=0.0)),
+        MatchSettings(hearing=settings),
     )
     assert found.objects == ()
     assert found.reason == REASON_NO_OBJECT

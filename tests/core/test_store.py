@@ -15,6 +15,8 @@ import pytest
 
 from moca_core.config import SegmentConfig
 from moca_core.errors import MediaError, StorageError
+from moca_core.models.bundles import default_settings
+from moca_core.models.registry import BUNDLE_NAMES
 from moca_core.pipeline import store as store_module
 from moca_core.pipeline.store import ClipStore, ResultStore
 from moca_core.types import REASON_NO_OBJECT, REASON_SILENT, FrameResult, SoundingObject
@@ -172,14 +174,19 @@ def test_content_configuration_and_version_are_the_key(tmp_path, clip, monkeypat
     assert everything.open(clip, config).frames() == []
 
 
-def test_other_thresholds_are_other_results(tmp_path, clip, monkeypatch):
-    from moca_core.pipeline import matching
-
+def test_other_thresholds_are_other_results(tmp_path, clip):
     everything = ResultStore(tmp_path / "results")
-    before = everything.open(clip, SegmentConfig()).folder
-    changed = matching.MatchSettings(region_threshold=0.123)
-    monkeypatch.setattr(matching, "MatchSettings", lambda: changed)
-    assert everything.open(clip, SegmentConfig()).folder != before
+    config = SegmentConfig()
+    before = everything.open(clip, config).folder
+    assert everything.open(clip, config, default_settings(config)).folder == before
+    changed = replace(default_settings(config), region_threshold=0.123)
+    assert everything.open(clip, config, changed).folder != before
+
+
+def test_every_bundle_has_results_of_its_own(tmp_path, clip):
+    everything = ResultStore(tmp_path / "results")
+    folders = {everything.open(clip, SegmentConfig(bundle=name)).folder for name in BUNDLE_NAMES}
+    assert len(folders) == len(BUNDLE_NAMES) == 2
 
 
 def test_the_cache_folder_is_the_default(tmp_path, clip, monkeypatch):

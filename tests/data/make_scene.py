@@ -8,7 +8,7 @@ the pipeline around them: which frames, which sound, which masks, what is kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.pipeline.analysis import FrameAnalysis, Proposals, resized, work_size
+from moca_core.pipeline.hearing import Hearing, HearingSettings, listen
 from moca_core.types import RgbImage, StageEvent
 
 FPS = 25
@@ -132,15 +133,18 @@ class SquaresBundle:
 
     Attributes
     ----------
-    looks : how many pictures were analysed.
+    batch : how many pictures it asks for at once.
+    looks : how many pictures were analysed; `batches`: how many at once.
     heard : how many windows were listened to.
     """
 
     window_s: float = 0.4
     rate_hz: int = RATE_HZ
     names: tuple[str, ...] = NAMES
+    batch: int = 1
     looks: int = 0
     heard: int = 0
+    batches: list[int] = field(default_factory=list)
 
     def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,) sound -> (3,) the share of each tone."""
@@ -152,10 +156,24 @@ class SquaresBundle:
         power[power < 0.02 * power.max()] = 0
         return (power / power.sum()).astype(np.float32)
 
+    def relate(
+        self, analysis: FrameAnalysis, heard: NDArray[np.float32], settings: HearingSettings
+    ) -> tuple[FrameAnalysis, Hearing]:
+        """As the compact bundle."""
+        return analysis, listen(heard, analysis.kindred, settings, self.names)
+
     def look(
-        self, rgb: RgbImage, config: SegmentConfig
-    ) -> Generator[StageEvent, None, FrameAnalysis]:
-        """Analyse a picture by its colours."""
+        self, rgbs: Sequence[RgbImage], config: SegmentConfig
+    ) -> Generator[StageEvent, None, list[FrameAnalysis]]:
+        """Analyse pictures by their colours."""
+        found = []
+        self.batches.append(len(rgbs))
+        for rgb in rgbs:
+            analysis = yield from self._look_at(rgb)
+            found.append(analysis)
+        return found
+
+    def _look_at(self, rgb: RgbImage) -> Generator[StageEvent, None, FrameAnalysis]:
         self.looks += 1
         yield StageEvent("colours")
         red, green = (rgb[..., k].astype(np.float32) for k in (0, 1))

@@ -155,7 +155,7 @@ def test_a_range_gets_a_mask_at_every_frame_cancel_keeps_and_close_ends(cache, q
 
 
 def test_the_audio_window_before_a_run_is_that_of_the_method():
-    from moca_core.models.bundles import CompactBundle
+    from moca_core.models.compact import CompactBundle
     from moca_gui.session import Session
 
     assert Session().audio_window_s == CompactBundle.window_s

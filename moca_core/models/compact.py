@@ -1,0 +1,295 @@
+"""The compact bundle: small encoders for a CPU, in the words of the sound groups."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from moca_core.config import SegmentConfig
+from moca_core.device import DeviceChoice
+from moca_core.heap import keep_freed_memory
+from moca_core.models import weights
+from moca_core.models.efficientnet_lite import EfficientNetLite
+from moca_core.models.person import PersonEvidence, PersonNets
+from moca_core.models.prompting import asking
+from moca_core.models.registry import bundle_row
+from moca_core.models.saliency_vit import SaliencyViT
+from moca_core.models.sam import SamEmbedding, load_sam
+from moca_core.models.sound_groups import SoundGroups
+from moca_core.models.yamnet import AudioFeatures, YamNet
+from moca_core.pipeline.analysis import FrameAnalysis, Proposals, mean_inside, resized, work_size
+from moca_core.pipeline.hearing import Hearing, HearingSettings, listen
+from moca_core.pipeline.proposals import (
+    ProposalSettings,
+    evidence_peaks,
+    grid_proposals,
+    guided_proposals,
+    no_proposals,
+)
+from moca_core.types import FloatMap, RgbImage, StageEvent
+
+
+@dataclass(frozen=True)
+class LookSettings:
+    """How the compact bundle turns its encoders into evidence.
+
+    Attributes
+    ----------
+    scales : (net, longer side in pixels) of the dense classifiers whose mean is taken.
+    crop_weight : of the classified crop against the dense evidence in a proposal's looks.
+    kinship : how far a group is taken to be seen where one of its kin is (see `_with_kin`).
+    person_doubt : weight of ImageNet's clothes and gear as evidence for a person.
+    """
+
+    scales: tuple[tuple[str, int], ...] = (
+        ("lite0", 320),
+        ("lite0", 448),
+        ("lite0", 640),
+        ("lite2", 640),
+    )
+    crop_weight: float = 0.4
+    kinship: float = 0.3
+    person_doubt: float = 0.5
+
+
+class CompactBundle:
+    """YAMNet, EfficientNet-lite, ViT-S/14 with saliency, person nets, and MobileSAM.
+
+    It names what it finds (sound groups), and leans on labelled image and audio classes for it.
+    """
+
+    window_s = bundle_row("compact").window_s
+    rate_hz = bundle_row("compact").rate_hz
+    batch = 1
+
+    def __init__(
+        self,
+        device: DeviceChoice,
+        look_settings: LookSettings | None = None,
+        proposal_settings: ProposalSettings | None = None,
+        sam: str = bundle_row("compact").sam,
+    ) -> None:
+        self._place = device.device
+        self._sam_variant = sam
+        self._look = look_settings or LookSettings()
+        self._proposals = proposal_settings or ProposalSettings()
+        self.groups = SoundGroups.load()
+        self.names = self.groups.display
+        self._person = self.groups.index("person")
+        rows = zip(self.groups.kinds, self.groups.supers, strict=True)
+        self._kin = np.array([kind if kind == "vehicle" else own for kind, own in rows])
+        self._looks_like = torch.from_numpy(self.groups.image_matrix).to(self._place)  # (1000, G)
+        self._nameless = 1 - self._looks_like.amax(dim=1)  # (1000,) 1: speaks for no group
+
+    def load(self) -> Generator[StageEvent, None, None]:
+        """Load every encoder; yields before each one. Raises `WeightsError`."""
+        if self._place == "cpu":
+            keep_freed_memory()
+        steps = 5
+        yield StageEvent("Loading YAMNet", 0, steps)
+        self._yamnet = YamNet.from_file(weights.locate("yamnet.tflite"), self._place)
+        yield StageEvent("Loading the saliency transformer", 1, steps)
+        self._vit = SaliencyViT.from_file(weights.locate("vit_s_focus.onnx"), self._place)
+        yield StageEvent("Loading the classifiers", 2, steps)
+        self._nets = {
+            name: EfficientNetLite.from_file(weights.locate(file), name, self._place)
+            for name, file in _CLASSIFIERS.items()
+        }
+        yield StageEvent("Loading the person nets", 3, steps)
+        self._persons = PersonNets(
+            weights.locate("pose_detection.tflite"),
+            weights.locate("face_detection_full_range_sparse.tflite"),
+            weights.locate("selfie_segmentation.tflite"),
+        )
+        yield StageEvent("Loading SAM", 4, steps)
+        self._sam = load_sam(self._sam_variant, self._place)
+
+    def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n,) mono 16 kHz -> (G,) weights of the sound groups, sum 1."""
+        return self.groups.group_weights(self.listen(wave).scores.mean(axis=0))
+
+    def listen(self, wave: NDArray[np.float32]) -> AudioFeatures:
+        """(n,) mono 16 kHz -> class scores and tokens."""
+        return self._yamnet.listen(wave)
+
+    def look(
+        self, rgbs: Sequence[RgbImage], config: SegmentConfig
+    ) -> Generator[StageEvent, None, list[FrameAnalysis]]:
+        """Analyse pictures (H, W, 3) uint8, one by one; see `Bundle.look`."""
+        found = []
+        for rgb in rgbs:
+            analysis = yield from self._look_at(rgb, config)
+            found.append(analysis)
+        return found
+
+    def relate(
+        self,
+        analysis: FrameAnalysis,
+        heard: NDArray[np.float32],
+        settings: HearingSettings,
+    ) -> tuple[FrameAnalysis, Hearing]:
+        """The evidence is there already: the groups that `heard` (G,) weighs; see `Bundle`."""
+        return analysis, listen(heard, analysis.kindred, settings, self.names)
+
+    def _look_at(
+        self, rgb: RgbImage, config: SegmentConfig
+    ) -> Generator[StageEvent, None, FrameAnalysis]:
+        size = rgb.shape[0], rgb.shape[1]
+        work = work_size(*size)
+        yield StageEvent("saliency")
+        features = self._vit.encode(rgb, blocks=(9,), side=config.image_side)
+        saliency = resized(features.saliency.cpu().numpy(), work)
+        yield StageEvent("classes")
+        dense, presence = yield from self._dense_groups(rgb, work)
+        yield StageEvent("persons")
+        persons = self._persons.find(rgb)
+        person_map = self._add_person(dense, presence, persons, work)
+        proposals = no_proposals(size)
+        if config.proposals != "none":
+            yield StageEvent("proposals")
+            embedding = self._sam.embed(rgb)
+            yield StageEvent("masks")
+            proposals = self._propose(embedding, config, dense, presence, saliency, persons.hints())
+        yield StageEvent("names of the masks")
+        return FrameAnalysis(
+            size=size,
+            groups=dense,
+            presence=presence,
+            kindred=self._with_kin(presence),
+            saliency=saliency,
+            tokens=features.tokens[9][1:].cpu().numpy(),
+            token_grid=features.grid,
+            proposals=proposals,
+            looks=self._name_proposals(rgb, proposals, dense, person_map),
+        )
+
+    def _dense_groups(
+        self, rgb: RgbImage, work: tuple[int, int]
+    ) -> Generator[StageEvent, None, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Group maps (G, h, w) and presence (G,), means over the scales."""
+        maps = np.zeros((len(self.names), *work), dtype=np.float32)
+        presence = np.zeros(len(self.names), dtype=np.float32)
+        for net, side in self._look.scales:
+            classes = self._nets[net].dense_probabilities(rgb, side)  # (1000, h, w)
+            groups = torch.einsum("khw,kg->ghw", classes, self._looks_like).cpu().numpy()
+            presence += groups.reshape(len(groups), -1).max(axis=1)
+            for group, values in enumerate(groups):
+                maps[group] += resized(values, work)
+            yield StageEvent("classes")
+        share = np.float32(1 / len(self._look.scales))
+        return maps * share, presence * share
+
+    def _add_person(
+        self,
+        dense: NDArray[np.float32],
+        presence: NDArray[np.float32],
+        persons: PersonEvidence,
+        work: tuple[int, int],
+    ) -> FloatMap:
+        """Join the person nets with ImageNet's clothes and gear, in place; returns their map."""
+        doubt = self._look.person_doubt
+        sure = min(1.0, persons.presence + doubt * float(presence[self._person]))
+        found = resized(0.5 * persons.pose_map + 0.5 * sure * persons.tiled_map, work)
+        dense[self._person] = np.maximum(doubt * dense[self._person], found)
+        presence[self._person] = sure
+        return found
+
+    def _with_kin(self, presence: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Presence (G,), where groups that eye and ear take for each other lend each other some.
+
+        The kin of a group is its super group; all vehicles are kin.
+        """
+        best = np.array([presence[self._kin == kin].max() for kin in self._kin], dtype=np.float32)
+        return np.maximum(presence, self._look.kinship * best)
+
+    def _propose(
+        self,
+        embedding: SamEmbedding,
+        config: SegmentConfig,
+        dense: NDArray[np.float32],
+        presence: NDArray[np.float32],
+        saliency: FloatMap,
+        hints: NDArray[np.float32],
+    ) -> Proposals:
+        ask = asking(self._sam, embedding)
+        if config.proposals == "grid":
+            return grid_proposals(ask, embedding.size, self._proposals)
+        evidence = np.clip(dense.max(axis=0) / 0.6, 0.0, 1.0)
+        interest = np.maximum(saliency, 0.9 * evidence)
+        peaks = evidence_peaks(dense, presence, embedding.size, self._proposals)
+        return guided_proposals(ask, embedding.size, interest, hints, peaks, self._proposals)
+
+    def _name_proposals(
+        self,
+        rgb: RgbImage,
+        proposals: Proposals,
+        dense: NDArray[np.float32],
+        person_map: FloatMap,
+    ) -> NDArray[np.float32]:
+        """(P, G): dense evidence inside each mask, joined with its classified crop."""
+        inside = mean_inside(proposals.masks, dense)
+        if not len(proposals):
+            return inside
+        classes = torch.zeros(len(proposals), len(self._looks_like), device=self._place)
+        for name, net in self._nets.items():
+            crops = masked_crops(rgb, proposals.masks, _CROP_SIDE[name])
+            classes += net.probabilities(crops) / len(self._nets)  # (P, 1000)
+        crop = (classes @ self._looks_like).clamp(max=1).cpu().numpy()
+        nameless = (classes @ self._nameless).clamp(max=1).cpu().numpy()  # (P,)
+        doubt, own = self._look.person_doubt, self._person
+        person = mean_inside(proposals.masks, person_map[None])[:, 0]
+        crop[:, own] = np.maximum(doubt * crop[:, own], person)
+        weight = self._look.crop_weight
+        looks = (1 - weight) * inside + weight * crop
+        # The person nets mark any salient thing: a crop that is surely a dog, or a thing that makes
+        # no sound, is no person.
+        looks[:, own] *= (1 - np.delete(crop, own, axis=1).max(axis=1)) * np.sqrt(1 - nameless)
+        return looks.astype(np.float32)
+
+
+def masked_crops(rgb: RgbImage, masks: NDArray[np.bool_], side: int) -> NDArray[np.uint8]:
+    """Square crops around masks, all else grey: crops with their background say little.
+
+    Parameters
+    ----------
+    rgb : (H, W, 3) uint8.
+    masks : (P, h, w) bool over the same picture.
+
+    Returns
+    -------
+    (P, side, side, 3) uint8.
+    """
+    height, width = rgb.shape[:2]
+    crops = np.full((len(masks), side, side, 3), 127, dtype=np.uint8)
+    for crop, small in zip(crops, masks, strict=True):
+        mask = cv2.resize(small.view(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not len(rows):
+            continue
+        top, bottom = int(rows[0]), int(rows[-1]) + 1
+        left, right = int(columns[0]), int(columns[-1]) + 1
+        # A margin of five per cent a side, the object in the middle.
+        extent = int(1.1 * max(bottom - top, right - left)) + 2
+        canvas = np.full((extent, extent, 3), 127, dtype=np.uint8)
+        part = rgb[top:bottom, left:right]
+        inside = mask[top:bottom, left:right, None] > 0
+        y, x = (extent - (bottom - top)) // 2, (extent - (right - left)) // 2
+        canvas[y : y + bottom - top, x : x + right - left] = np.where(inside, part, 127)
+        method = cv2.INTER_AREA if extent > side else cv2.INTER_CUBIC
+        crop[:] = cv2.resize(canvas, (side, side), interpolation=method)
+    return crops
+
+
+_CLASSIFIERS: Mapping[str, str] = MappingProxyType(
+    {
+        "lite0": "efficientnet-lite0-57934424.pth",
+        "lite2": "efficientnet-lite2-9656183e.pth",
+    }
+)
+_CROP_SIDE: Mapping[str, int] = MappingProxyType({"lite0": 224, "lite2": 256})
