@@ -179,6 +179,42 @@ def test_scores_worked_out_by_hand(tmp_path: Path) -> None:
     assert report["per_subset"]["test"]["m_j"] == pytest.approx((0.5 + 4 + 3.5) / 10)
 
 
+def test_scores_are_those_of_the_official_test_with_its_batch_of_one_clip(tmp_path: Path) -> None:
+    """A plain reading of its formulas: the mean over the frames of a clip, the best of 255
+    thresholds of that mean, and the mean over the clips."""
+    draw = np.random.default_rng(5)
+    truths = draw.random((10, SIDE, SIDE)) < draw.random((10, 1, 1))
+    truths[3] = False
+    softs = np.clip(0.5 * truths + draw.random((10, SIDE, SIDE)), 0, 1).astype(np.float32)
+    s4_tree(tmp_path, {DOG: list(truths[:5]), CAT: list(truths[5:])})
+    answers = iter(softs)
+
+    def predict(rgb: np.ndarray, wave: np.ndarray) -> Prediction:
+        soft = next(answers)
+        return claim(soft > 0.5, soft)
+
+    report, _ = run(read("s4", tmp_path), predict)
+    overlaps, best = [], []
+    for first in (0, 5):
+        total, count = np.zeros(255), 0
+        for truth, soft in zip(truths[first : first + 5], softs[first : first + 5], strict=True):
+            mask = soft > 0.5
+            if not truth.any():
+                overlaps.append((~mask).mean())
+                continue
+            overlaps.append((mask & truth).sum() / (mask | truth).sum())
+            for place, threshold in enumerate(np.linspace(0, 1 - 1e-10, 255)):
+                claimed = soft >= threshold
+                hits = (claimed & truth).sum()
+                precision, recall = hits / (claimed.sum() + 1e-20), hits / truth.sum()
+                if hits:
+                    total[place] += 1.3 * precision * recall / (0.3 * precision + recall)
+            count += 1
+        best.append((total / count).max())
+    assert report["m_j"] == pytest.approx(np.mean(overlaps))
+    assert report["f_max_clip"] == pytest.approx(np.mean(best))
+
+
 def test_frames_of_a_clip_count_together_in_the_errors(s4: Path) -> None:
     report, _ = run(read("s4", s4), left)
     assert report["per_category"]["dog"]["m_j_se"] is None
@@ -287,6 +323,14 @@ def test_limit_takes_whole_clips_spread_evenly(tmp_path: Path) -> None:
     # Clip 3 has one frame: a third clip is taken, and the last one is cut.
     assert len(kept(10)) == 10
     assert len(kept(99)) == 26
+
+
+def test_a_name_that_no_file_can_have_is_just_not_there(s4: Path) -> None:
+    with (s4 / "Single-source" / "s4_meta_data.csv").open("a") as stream:
+        stream.write(f"{'x' * 300},0,dog,test\n")
+    data = read("s4", s4)
+    assert len(data.cases) == 10
+    assert list(data.incomplete.values()) == ["no sound, no frames, no masks"]
 
 
 @pytest.mark.parametrize("layout", ["s4", "ms3"])

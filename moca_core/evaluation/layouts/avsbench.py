@@ -15,6 +15,7 @@ from moca_core.evaluation.layouts.cases import (
     Case,
     DataSet,
     check_filled,
+    is_file,
     read_table,
     spread,
 )
@@ -151,14 +152,14 @@ def _limited(clips: list[list[Case]], limit: int | None) -> list[list[Case]]:
 
 def _folder(tree: Tree, root: Path) -> Path:
     for folder in (root, root / tree.folder):
-        if (folder / tree.table).is_file():
+        if is_file(folder / tree.table):
             return folder
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder", f"Give the folder that holds {tree.table}.")
     others = [
         other.name
         for other in TREES
-        if any((root / place / other.table).is_file() for place in ("", other.folder))
+        if any(is_file(root / place / other.table) for place in ("", other.folder))
     ]
     hint = f"Give the folder that holds {tree.table}, or the one with {tree.folder} in it."
     raise DatasetError(
@@ -210,13 +211,13 @@ def _present(tree: Tree, folder: Path, clip: _Clip) -> tuple[list[int], str]:
     lacks: list[str] = []
     kept = list(numbers)
     for pattern, what in ((tree.image, "frame"), (tree.mask, "mask")):
-        absent = [number for number in numbers if not clip.path(folder, pattern, number).is_file()]
+        absent = [number for number in numbers if not is_file(clip.path(folder, pattern, number))]
         kept = [number for number in kept if number not in absent]
         if len(absent) == len(numbers):
             lacks.append(f"no {what}s")
         elif absent:
             lacks.append(f"no {what} {_listed(absent)}")
-    if not clip.path(folder, tree.audio).is_file():
+    if not is_file(clip.path(folder, tree.audio)):
         return [], ", ".join(["no sound", *lacks])
     return kept, ", ".join(lacks)
 
@@ -254,5 +255,5 @@ def _nothing(tree: Tree, folder: Path, clips: Sequence[_Clip]) -> DatasetError:
 
 def _first_missing(tree: Tree, folder: Path, clip: _Clip) -> Iterator[str]:
     for pattern in (tree.image, tree.mask, tree.audio):
-        if not clip.path(folder, pattern).is_file():
+        if not is_file(clip.path(folder, pattern)):
             yield clip.fill(pattern)

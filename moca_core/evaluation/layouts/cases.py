@@ -107,6 +107,14 @@ def check_filled(path: Path, rows: Sequence[Mapping[str, str]], columns: Sequenc
             )
 
 
+def is_file(path: Path) -> bool:
+    """True if there is such a file; False too for a name that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def stays_inside(name: str) -> bool:
     """True if a path made of `name` stays in the folder that it is joined to, on any system."""
     return not any(
