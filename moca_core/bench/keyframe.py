@@ -7,7 +7,7 @@ machine does is shared by them.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ def measure(options: BenchOptions) -> Iterator[StageEvent | Row]:
     """Yield the stage times of both modes and how they compare; see `Bench.run`."""
     clip = options.clip or paths.resource("demo/demo.mp4")
     segmenter = Segmenter(device="cpu")
-    yield from segmenter.load()
+    yield from (event for event in segmenter.load() if isinstance(event, StageEvent))
     bundle = segmenter.bundle
     rgb = enlarged(middle_frame(clip))
     wave = middle_sound(clip, bundle)
@@ -66,7 +66,7 @@ def middle_sound(clip: Path, bundle: Bundle) -> NDArray[np.float32]:
 
 def timed_look(bundle: Bundle, rgb: RgbImage, config: SegmentConfig, watch: Watch) -> FrameAnalysis:
     """Analyse a picture; the time of each stage and of the whole goes to `watch`."""
-    steps: Generator[StageEvent, None, list[FrameAnalysis]] = bundle.look([rgb], config)
+    steps = bundle.look([rgb], config)
     wall: dict[str, float] = {}
     cpu: dict[str, float] = {}
     stage = ""
@@ -75,7 +75,8 @@ def timed_look(bundle: Bundle, rgb: RgbImage, config: SegmentConfig, watch: Watc
         analysis: FrameAnalysis | None = None
         following = ""
         try:
-            following = next(steps).stage
+            event = next(steps)
+            following = event.stage if isinstance(event, StageEvent) else stage
         except StopIteration as end:
             (analysis,) = end.value
         wall[stage] = wall.get(stage, 0.0) + time.perf_counter() - wall_before

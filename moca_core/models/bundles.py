@@ -14,7 +14,10 @@ from moca_core.device import DeviceChoice
 from moca_core.pipeline.analysis import FrameAnalysis
 from moca_core.pipeline.hearing import Hearing, HearingSettings
 from moca_core.pipeline.matching import MatchSettings
-from moca_core.types import RgbImage, StageEvent
+from moca_core.types import NoteEvent, RgbImage, StageEvent
+
+Looking = Generator[StageEvent | NoteEvent, None, list[FrameAnalysis]]
+"""An analysis of pictures under way."""
 
 
 class Bundle(Protocol):
@@ -31,15 +34,17 @@ class Bundle(Protocol):
     names: tuple[str, ...]
     window_s: float
     rate_hz: int
-    batch: int
+
+    @property
+    def batch(self) -> int:
+        """See above; it may become less while the program runs."""
+        ...
 
     def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,) mono sound -> a vector that says what is heard, in the bundle's own terms."""
         ...
 
-    def look(
-        self, rgbs: Sequence[RgbImage], config: SegmentConfig
-    ) -> Generator[StageEvent, None, list[FrameAnalysis]]:
+    def look(self, rgbs: Sequence[RgbImage], config: SegmentConfig) -> Looking:
         """Analyse pictures; yields before each step, so that a job can stop there."""
         ...
 
@@ -99,11 +104,12 @@ def default_settings(config: SegmentConfig) -> MatchSettings:
 
 def look_settings(config: SegmentConfig) -> tuple[Any, ...]:
     """Dataclasses that tell how a configuration's bundle looks, to name stored results by."""
-    if config.bundle == "imagebind":
-        from moca_core.models.imagebind_bundle import JointSettings, proposal_settings
+    from moca_core.pipeline.proposals import GridSettings, ProposalSettings
 
-        return JointSettings(), proposal_settings(config)
+    if config.bundle == "imagebind":
+        from moca_core.models.imagebind_bundle import JointSettings
+
+        return JointSettings(), ProposalSettings(), GridSettings()
     from moca_core.models.compact import LookSettings
-    from moca_core.pipeline.proposals import ProposalSettings
 
     return LookSettings(), ProposalSettings()

@@ -20,6 +20,8 @@ class BundleRow:
     regions : its strategy from evidence to regions, see `pipeline.regions`.
     sam : the SAM that proposes its masks, a name in `SAMS`.
     image_side : side in pixels of the squashed picture that its transformer sees.
+    half : its matrices may be kept in half precision on a GPU.
+    gpu_bytes : GPU memory that must be free for it, weights included.
     """
 
     name: str
@@ -31,7 +33,11 @@ class BundleRow:
     regions: str
     sam: str
     image_side: int
+    half: bool
+    gpu_bytes: int
 
+
+_GIB = 2**30
 
 BUNDLES: tuple[BundleRow, ...] = (
     BundleRow(
@@ -44,6 +50,8 @@ BUNDLES: tuple[BundleRow, ...] = (
         regions="paint",
         sam="mobile",
         image_side=224,
+        half=False,
+        gpu_bytes=2 * _GIB,
     ),
     BundleRow(
         name="imagebind",
@@ -59,6 +67,8 @@ BUNDLES: tuple[BundleRow, ...] = (
         regions="kmeans",
         sam="vit_b",
         image_side=224,
+        half=True,
+        gpu_bytes=4 * _GIB,
     ),
 )
 BUNDLE_NAMES = tuple(row.name for row in BUNDLES)

@@ -69,6 +69,8 @@ class FrameAnalysis:
     token_grid : (rows, columns) of the tokens.
     proposals : the mask proposals.
     looks : (P, G) float32, how much each proposal looks like each group, scaled as `groups`.
+    labels : (N,) the cluster of each token, where the bundle found them for all its pictures at
+        once; otherwise `clusters.labels_of` does.
     joint : (1 + N, De) float32 unit features of the picture and of its patches in the space that
         it shares with the sound; None in a bundle that has no such space.
     """
@@ -82,6 +84,7 @@ class FrameAnalysis:
     token_grid: tuple[int, int]
     proposals: Proposals
     looks: NDArray[np.float32]
+    labels: NDArray[np.int64] | None = None
     joint: NDArray[np.float32] | None = None
 
 

@@ -18,7 +18,7 @@ from moca_core.errors import MediaError, StorageError
 from moca_core.media.audio import AudioReader, frame_window, is_silent
 from moca_core.media.video import VideoReader
 from moca_core.pipeline.analysis import FrameAnalysis
-from moca_core.pipeline.clusters import token_clusters
+from moca_core.pipeline.clusters import labels_of
 from moca_core.pipeline.matching import Match
 from moca_core.pipeline.numbering import Numbering
 from moca_core.pipeline.propagate import FlowTracker, Motion, small_grey
@@ -36,6 +36,7 @@ from moca_core.types import (
 )
 
 if TYPE_CHECKING:
+    from moca_core.models.bundles import Looking
     from moca_core.pipeline.segmenter import Segmenter
 
 LISTEN_EVERY_S = 0.25
@@ -358,7 +359,7 @@ class ClipRun:
     def _maps(self, found: Match) -> dict[str, NDArray]:
         """The intermediates of a key frame that can be looked at."""
         config, analysis = self.segmenter.config, found.analysis
-        labels = token_clusters(analysis.tokens, config.clusters, config.seed)
+        labels = labels_of(analysis, config.clusters, config.seed)
         proposals = np.zeros(analysis.saliency.shape, dtype=np.int16)
         # The smallest proposal on top, so that every one can be seen.
         for index in np.argsort(-analysis.proposals.masks.sum(axis=(1, 2))):
@@ -384,7 +385,7 @@ def _between(span: Span, frame: int) -> tuple[int, ...]:
 
 
 def _timed(
-    steps: Generator[StageEvent, None, list[FrameAnalysis]],
+    steps: Looking,
     seconds: dict[str, float],
     numbers: Sequence[int],
     done: int,
@@ -399,6 +400,9 @@ def _timed(
         except StopIteration as end:
             _add_time(seconds, stage, begun, len(numbers))
             return end.value
+        if isinstance(event, NoteEvent):
+            yield event
+            continue
         _add_time(seconds, stage, begun, len(numbers))
         stage = event.stage
         yield StageEvent(f"{title}: {stage}", done, total)

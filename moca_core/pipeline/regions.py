@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moca_core.pipeline.analysis import FrameAnalysis, resized
-from moca_core.pipeline.clusters import token_affinity, token_clusters
+from moca_core.pipeline.clusters import labels_of, token_affinity
 from moca_core.pipeline.hearing import Hearing
 from moca_core.types import FloatMap
 
@@ -117,7 +117,7 @@ def _paint(analysis: FrameAnalysis, hearing: Hearing, settings: RegionSettings) 
 
 def _kmeans(analysis: FrameAnalysis, hearing: Hearing, settings: RegionSettings) -> FloatMap:
     """The paper's regions: clusters of the tokens, each with the mean evidence of its tokens."""
-    labels = token_clusters(analysis.tokens, settings.clusters, settings.seed)  # (N,)
+    labels = labels_of(analysis, settings.clusters, settings.seed)  # (N,)
     members = np.eye(settings.clusters, dtype=np.float32)[labels]  # (N, k)
     salient = _at_tokens(analysis.saliency[None], analysis.token_grid)  # (N, 1)
     weight = settings.salience * salient + 1 - settings.salience + _TINY

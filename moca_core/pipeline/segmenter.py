@@ -7,7 +7,8 @@ so that masks follow the sound between key frames too.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice, choose_device
-from moca_core.errors import MediaError, NoAudioError
+from moca_core.errors import ConfigError, DeviceError, MediaError, NoAudioError
 from moca_core.media.audio import AudioReader, is_silent
 from moca_core.media.video import VideoReader
-from moca_core.models.bundles import Bundle, default_settings, make_bundle
-from moca_core.models.registry import bundle_row
+from moca_core.models.bundles import Bundle, Looking, default_settings, make_bundle
+from moca_core.models.compute import empty_cache, out_of_memory
+from moca_core.models.registry import BundleRow, bundle_row
 from moca_core.pipeline.analysis import FrameAnalysis, resized
 from moca_core.pipeline.cliprun import ClipRun, Store
 from moca_core.pipeline.matching import Match, MatchSettings, match
@@ -45,6 +47,7 @@ class Segmenter:
     ----------
     config : the configuration.
     device : `auto`, `cpu` or `cuda:0`.
+    precision : `auto`, or a dtype's name; see `choose_device`.
     settings : thresholds of the decision; by default those that suit the bundle.
     bundle : encoders that are loaded already; by default those that the configuration names.
     """
@@ -55,9 +58,10 @@ class Segmenter:
         device: str = "auto",
         settings: MatchSettings | None = None,
         bundle: Bundle | None = None,
+        precision: str = "auto",
     ) -> None:
         self.config = config or SegmentConfig()
-        self.device: DeviceChoice = choose_device(device)
+        self.device = _device_for(bundle_row(self.config.bundle), device, precision)
         self.settings = settings or default_settings(self.config)
         self._bundle = bundle
 
@@ -71,12 +75,31 @@ class Segmenter:
         """Sample rate of the sound in hertz."""
         return (self._bundle or bundle_row(self.config.bundle)).rate_hz
 
-    def load(self) -> Iterator[StageEvent]:
-        """Load the encoders unless they are; yields before each. Raises `WeightsError`."""
-        if self._bundle is None:
+    def load(self) -> Iterator[StageEvent | NoteEvent]:
+        """Load the encoders unless they are; yields before each. Raises `WeightsError`.
+
+        Where they don't fit on the GPU, the CPU takes its place, and `device` says why.
+        """
+        if self._bundle is not None:
+            return
+        bundle = make_bundle(self.config, self.device)
+        try:
+            yield from bundle.load()
+        except RuntimeError as error:
+            if self.device.device == "cpu" or not out_of_memory(error):
+                raise
+            del bundle
+            yield self._fall_back("there was too little GPU memory for the encoders")
             bundle = make_bundle(self.config, self.device)
             yield from bundle.load()
-            self._bundle = bundle
+        self._bundle = bundle
+
+    def _fall_back(self, reason: str) -> NoteEvent:
+        """Let the CPU compute from here; its encoders aren't loaded yet."""
+        self._bundle = None
+        empty_cache()
+        self.device = replace(choose_device("cpu"), reason=reason)
+        return NoteEvent(f"The CPU goes on: {reason}.")
 
     @property
     def bundle(self) -> Bundle:
@@ -148,8 +171,21 @@ class Segmenter:
                 if audio is not None:
                     audio.close()
 
-    def look(self, rgbs: Sequence[RgbImage]) -> Generator[StageEvent, None, list[FrameAnalysis]]:
-        """Analyse pictures (H, W, 3) uint8; yields before each step."""
+    def look(self, rgbs: Sequence[RgbImage]) -> Looking:
+        """Analyse pictures (H, W, 3) uint8; yields before each step.
+
+        Where the GPU has no memory for a single picture, the CPU takes its place.
+        """
+        bundle = self.bundle
+        try:
+            return (yield from bundle.look(rgbs, self.config))
+        except (DeviceError, RuntimeError) as error:
+            full = isinstance(error, DeviceError) or out_of_memory(error)
+            if self.device.device == "cpu" or not full:
+                raise
+        del bundle
+        yield self._fall_back("there was too little GPU memory for a frame")
+        yield from self.load()
         return (yield from self.bundle.look(rgbs, self.config))
 
     def decide(self, analysis: FrameAnalysis, heard: NDArray[np.float32], rgb: RgbImage) -> Match:
@@ -159,7 +195,19 @@ class Segmenter:
         return match(analysis, hearing, bundle.names, self.config, self.settings, rgb)
 
 
-def _finish(steps: Generator[StageEvent, None, list[FrameAnalysis]]) -> list[FrameAnalysis]:
+def _device_for(row: BundleRow, device: str, precision: str) -> DeviceChoice:
+    """The device for a bundle, in a precision that it can compute in."""
+    if row.half:
+        return choose_device(device, precision, row.gpu_bytes)
+    if precision not in ("auto", "float32"):
+        raise ConfigError(
+            f"precision {precision}: the {row.name} bundle computes in float32",
+            "Leave --precision out.",
+        )
+    return choose_device(device, "float32", row.gpu_bytes)
+
+
+def _finish(steps: Looking) -> list[FrameAnalysis]:
     """Run an analysis to its end."""
     while True:
         try:
