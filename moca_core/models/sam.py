@@ -1,15 +1,15 @@
-"""SAM's prompt encoder and mask decoder (Kirillov et al. 2023), and MobileSAM as a whole.
+"""SAM: an image encoder, a prompt encoder and a mask decoder behind one interface.
 
-Written for many prompts on one picture: what doesn't depend on the prompt is computed once for
-all of them (see `TwoWayLayer`). Parameter names are those of the official checkpoints.
+MobileSAM and the three sizes of SAM differ in the image encoder alone, so they share everything
+else (`sam_decoder`).
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -19,296 +19,36 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from moca_core.errors import ConfigError
+from moca_core.errors import ConfigError, WeightsError
+from moca_core.models import weights
 from moca_core.models.checkpoint import load_strictly, read_torch
-from moca_core.models.tinyvit import LayerNorm2d, TinyViT
+from moca_core.models.sam_decoder import (
+    IMAGE_SIDE,
+    STRIDE,
+    DecoderShape,
+    MaskDecoder,
+    PromptEncoder,
+    stability_score,
+)
+from moca_core.models.sam_vit import VITS, VitEncoder, VitShape, official_key, which_vit
+from moca_core.models.tinyvit import TinyViT
 from moca_core.types import RgbImage
+
+__all__ = ("MobileSam", "Sam", "SamEmbedding", "VitSam", "load_sam", "stability_score")
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
-IMAGE_SIDE = 1024
-STRIDE = 16
+_PROMPTS_AT_ONCE = MappingProxyType({"cpu": 8, "cuda": 32})
 
-
-@dataclass(frozen=True)
-class DecoderShape:
-    """Sizes of the prompt encoder and the mask decoder."""
-
-    width: int = 256
-    heads: int = 8
-    depth: int = 2
-    mlp: int = 2048
-    mask_channels: int = 16
-    iou_hidden: int = 256
-    grid: int = IMAGE_SIDE // STRIDE
-    """Side of the embedding of a full square; positions are fractions of it."""
-
-
-class Positions(nn.Module):
-    """Random Fourier features of positions in [0, 1]."""
-
-    positional_encoding_gaussian_matrix: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("positional_encoding_gaussian_matrix", torch.zeros(2, width // 2))
-
-    def forward(self, xy: Tensor) -> Tensor:
-        """(..., 2) in [0, 1] -> (..., C)."""
-        angle = (2 * xy - 1) @ self.positional_encoding_gaussian_matrix * (2 * math.pi)
-        return torch.cat([angle.sin(), angle.cos()], dim=-1)
-
-    def dense(self, rows: int, columns: int, side: int) -> Tensor:
-        """(1, C, rows, columns): the upper left part of the positions of a side x side grid."""
-        device = self.positional_encoding_gaussian_matrix.device
-        y = (torch.arange(rows, device=device) + 0.5) / side
-        x = (torch.arange(columns, device=device) + 0.5) / side
-        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (rows, columns, 2)
-        return self(grid).permute(2, 0, 1)[None]
-
-
-class PromptEncoder(nn.Module):
-    """Points, boxes and masks as tokens."""
-
-    def __init__(self, shape: DecoderShape) -> None:
-        super().__init__()
-        width, inner = shape.width, shape.mask_channels
-        self.side_px = shape.grid * STRIDE
-        self.pe_layer = Positions(width)
-        # 0: background point, 1: foreground point, 2 and 3: corners of a box.
-        self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(4))
-        self.not_a_point_embed = nn.Embedding(1, width)
-        self.mask_downscaling = nn.Sequential(
-            nn.Conv2d(1, inner // 4, 2, 2),
-            LayerNorm2d(inner // 4),
-            nn.GELU(),
-            nn.Conv2d(inner // 4, inner, 2, 2),
-            LayerNorm2d(inner),
-            nn.GELU(),
-            nn.Conv2d(inner, width, 1),
-        )
-        self.no_mask_embed = nn.Embedding(1, width)
-
-    def forward(self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None) -> Tensor:
-        """Sparse tokens of P prompts.
-
-        Parameters
-        ----------
-        points : (P, K, 2) x, y in pixels of the resized picture, with `labels` (P, K): 1 on the
-            object, 0 beside it, -1 no point.
-        boxes : (P, 4) x0, y0, x1, y1 in the same pixels.
-
-        Returns
-        -------
-        (P, T, C) tokens. Without a box a padding point is added, as the model was trained.
-        """
-        tokens = []
-        if points is not None and labels is not None:
-            if boxes is None:
-                points = F.pad(points, (0, 0, 0, 1))
-                labels = F.pad(labels, (0, 1), value=-1)
-            tokens.append(self._point_tokens(points, labels))
-        if boxes is not None:
-            corners = self.pe_layer((boxes.view(-1, 2, 2) + 0.5) / self.side_px)
-            kinds = torch.cat([self._kind(2), self._kind(3)])
-            tokens.append(corners + kinds)
-        return torch.cat(tokens, dim=1)
-
-    def _point_tokens(self, points: Tensor, labels: Tensor) -> Tensor:
-        tokens = self.pe_layer((points + 0.5) / self.side_px)  # (P, K, C)
-        nothing = (labels == -1)[..., None]
-        tokens = torch.where(nothing, self.not_a_point_embed.weight[0], tokens)
-        for kind in (0, 1):
-            here = (labels == kind)[..., None]
-            tokens = torch.where(here, tokens + self._kind(kind)[0], tokens)
-        return tokens
-
-    def _kind(self, kind: int) -> Tensor:
-        embedding = self.point_embeddings[kind]
-        assert isinstance(embedding, nn.Embedding)  # ModuleList forgets what it holds
-        return embedding.weight
-
-
-class Attention(nn.Module):
-    """Multi-head attention with an inner width of its own, split so that parts can be shared."""
-
-    def __init__(self, width: int, heads: int, inner: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.q_proj = nn.Linear(width, inner)
-        self.k_proj = nn.Linear(width, inner)
-        self.v_proj = nn.Linear(width, inner)
-        self.out_proj = nn.Linear(inner, width)
-
-    def split(self, x: Tensor) -> Tensor:
-        """(B, L, inner) -> (B, heads, L, d)."""
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(P, L, C) queries over (P or 1, S, C) keys and values -> (P, L, C)."""
-        q = self.split(self.q_proj(query))
-        k, v = self.split(self.k_proj(key)), self.split(self.v_proj(value))
-        return self.join(self.weights(q, k) @ v)
-
-    def weights(self, q: Tensor, k: Tensor) -> Tensor:
-        """Attention weights (P, heads, L, S); batches of one are broadcast."""
-        return (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=-1)
-
-    def join(self, y: Tensor) -> Tensor:
-        """(P, heads, L, d) -> (P, L, C)."""
-        return self.out_proj(y.transpose(1, 2).flatten(2))
-
-    def few_keys(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """The same function where there are far more queries than keys.
-
-        The output projection is folded into the few values of each head, so that it isn't
-        applied to every query: (P, heads * S, C) takes the place of (P, L, inner).
-        """
-        q = self.split(self.q_proj(query))
-        k, v = self.split(self.k_proj(key)), self.split(self.v_proj(value))
-        weights = self.weights(q, k)  # (P, heads, L, S)
-        per_head = self.out_proj.weight.view(-1, self.heads, v.shape[-1])  # (C, heads, d)
-        folded = torch.einsum("phsd,chd->phsc", v, per_head)  # (P, heads, S, C)
-        prompts, heads, length, keys = weights.shape
-        spread = weights.transpose(1, 2).reshape(prompts, length, heads * keys)
-        return torch.baddbmm(self.out_proj.bias, spread, folded.reshape(prompts, heads * keys, -1))
-
-
-class TokenMlp(nn.Module):
-    """The ReLU MLP of a two-way layer."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.lin1 = nn.Linear(width, hidden)
-        self.lin2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> the same shape."""
-        return self.lin2(F.relu(self.lin1(x)))
-
-
-class TwoWayLayer(nn.Module):
-    """Tokens attend to themselves and to the picture, then the picture to the tokens.
-
-    In the first layer the picture is the same for all prompts: it comes with a batch of one, its
-    projections are computed once, and only the last step gives each prompt its own picture.
-    """
-
-    def __init__(self, shape: DecoderShape, first: bool) -> None:
-        super().__init__()
-        width, half = shape.width, shape.width // 2
-        self.first = first
-        self.self_attn = Attention(width, shape.heads, width)
-        self.norm1 = nn.LayerNorm(width)
-        self.cross_attn_token_to_image = Attention(width, shape.heads, half)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = TokenMlp(width, shape.mlp)
-        self.norm3 = nn.LayerNorm(width)
-        self.norm4 = nn.LayerNorm(width)
-        self.cross_attn_image_to_token = Attention(width, shape.heads, half)
-
-    def forward(
-        self, tokens: Tensor, image: Tensor, place: Tensor, grid: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Tokens (P, T, C) with their own positions `place`, image (P or 1, N, C) with `grid`."""
-        if self.first:
-            tokens = self.self_attn(tokens, tokens, tokens)
-        else:
-            query = tokens + place
-            tokens = tokens + self.self_attn(query, query, tokens)
-        tokens = self.norm1(tokens)
-        keys = image + grid
-        tokens = tokens + self.cross_attn_token_to_image(tokens + place, keys, image)
-        tokens = self.norm2(tokens)
-        tokens = self.norm3(tokens + self.mlp(tokens))
-        update = self.cross_attn_image_to_token.few_keys(keys, tokens + place, tokens)
-        return tokens, self.norm4(image + update)
-
-
-class TwoWayTransformer(nn.Module):
-    """SAM's decoder body."""
-
-    def __init__(self, shape: DecoderShape) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(TwoWayLayer(shape, k == 0) for k in range(shape.depth))
-        self.final_attn_token_to_image = Attention(shape.width, shape.heads, shape.width // 2)
-        self.norm_final_attn = nn.LayerNorm(shape.width)
-
-    def forward(self, image: Tensor, grid: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """image and grid (P or 1, N, C), tokens (P, T, C) -> tokens (P, T, C), image (P, N, C)."""
-        place = tokens
-        for layer in self.layers:
-            tokens, image = layer(tokens, image, place, grid)
-        tokens = tokens + self.final_attn_token_to_image(tokens + place, image + grid, image)
-        return self.norm_final_attn(tokens), image
-
-
-class Mlp3(nn.Module):
-    """Three linear layers with ReLU between."""
-
-    def __init__(self, width: int, hidden: int, out: int) -> None:
-        super().__init__()
-        sizes = (width, hidden, hidden, out)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> (..., out)."""
-        for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
-        return self.layers[-1](x)
-
-
-class MaskDecoder(nn.Module):
-    """Masks and their predicted IoU from an image embedding and prompt tokens."""
-
-    def __init__(self, shape: DecoderShape) -> None:
-        super().__init__()
-        width = shape.width
-        self.transformer = TwoWayTransformer(shape)
-        self.iou_token = nn.Embedding(1, width)
-        self.mask_tokens = nn.Embedding(4, width)
-        self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(width, width // 4, 2, 2),
-            LayerNorm2d(width // 4),
-            nn.GELU(),
-            nn.ConvTranspose2d(width // 4, width // 8, 2, 2),
-            nn.GELU(),
-        )
-        self.output_hypernetworks_mlps = nn.ModuleList(
-            Mlp3(width, width, width // 8) for _ in range(4)
-        )
-        self.iou_prediction_head = Mlp3(width, shape.iou_hidden, 4)
-
-    def forward(
-        self, image: Tensor, grid: Tensor, sparse: Tensor, multimask: bool = True
-    ) -> tuple[Tensor, Tensor]:
-        """Decode P prompts on one picture.
-
-        Parameters
-        ----------
-        image : (P or 1, C, gh, gw) embedding with the dense prompt added; `grid` (1, C, gh, gw).
-        sparse : (P, T, C) prompt tokens.
-        multimask : three masks a prompt, else the single one.
-
-        Returns
-        -------
-        logits : (P, 3 or 1, 4 gh, 4 gw); iou : (P, 3 or 1).
-        """
-        prompts, rows, columns = len(sparse), image.shape[2], image.shape[3]
-        output = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([output.expand(prompts, -1, -1), sparse], dim=1)
-        tokens, pixels = self.transformer(
-            image.flatten(2).transpose(1, 2), grid.flatten(2).transpose(1, 2), tokens
-        )
-        pixels = pixels.transpose(1, 2).reshape(prompts, -1, rows, columns)
-        upscaled = self.output_upscaling(pixels)  # (P, C/8, 4 gh, 4 gw)
-        wanted = range(1, 4) if multimask else range(1)
-        weights = torch.stack(
-            [self.output_hypernetworks_mlps[k](tokens[:, 1 + k]) for k in wanted], dim=1
-        )  # (P, masks, C/8)
-        logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
-        iou = self.iou_prediction_head(tokens[:, 0])
-        return logits, iou[:, list(wanted)]
+FILES: Mapping[str, str] = MappingProxyType(
+    {
+        "mobile": "mobile_sam.pt",
+        "vit_b": "sam_vit_b_01ec64.pth",
+        "vit_l": "sam_vit_l_0b3195.pth",
+        "vit_h": "sam_vit_h_4b8939.pth",
+    }
+)
+"""The official file of every SAM."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,7 +57,7 @@ class SamEmbedding:
 
     Attributes
     ----------
-    features : (1, 256, gh, gw) float32.
+    features : (1, C, gh, gw) float32; C is 256 in the official models.
     size : (height, width) of the picture in pixels.
     resized : (height, width) of the picture as the encoder saw it, without padding.
     """
@@ -327,72 +67,99 @@ class SamEmbedding:
     resized: tuple[int, int]
 
 
-class MobileSam(nn.Module):
-    """TinyViT encoder with SAM's prompt encoder and mask decoder.
+class Sam(nn.Module):
+    """An image encoder with SAM's prompt encoder and mask decoder.
 
     Parameters
     ----------
+    encoder : (B, 3, H, W) normalised -> (B, C, H/16, W/16).
+    shape : of the prompt encoder and mask decoder; its grid is that of a full square.
     square : pad pictures to a square before the encoder as the official code does. Otherwise
-        only the picture itself is encoded, which is faster by its aspect ratio (ADR 0002).
-    longest_side : longer side in pixels to which pictures are resized.
+        only the picture itself is encoded, for encoders that allow it (ADR 0002).
     """
 
-    def __init__(self, square: bool = False, longest_side: int = IMAGE_SIDE) -> None:
+    def __init__(self, encoder: nn.Module, shape: DecoderShape, square: bool) -> None:
         super().__init__()
-        if longest_side % STRIDE:
-            raise ConfigError(f"longest side {longest_side} px", "Use a multiple of 16.")
-        self.square, self.longest_side = square, longest_side
-        shape = DecoderShape(grid=longest_side // STRIDE)
-        self.image_encoder = TinyViT()
+        self.square, self.longest_side = square, shape.grid * STRIDE
+        self.dtype = torch.float32
+        self.image_encoder = encoder
         self.prompt_encoder = PromptEncoder(shape)
         self.mask_decoder = MaskDecoder(shape)
-
-    @classmethod
-    def from_file(
-        cls,
-        path: Path,
-        device: str = "cpu",
-        square: bool = False,
-        longest_side: int = IMAGE_SIDE,
-    ) -> Self:
-        """Load `mobile_sam.pt`; raises `WeightsError` for another or a damaged file."""
-        model = cls(square, longest_side)
-        unused = ("image_encoder.norm_head.", "image_encoder.head.")
-        load_strictly(model, read_torch(path), path, unused)
-        model.eval().requires_grad_(False)
-        model.image_encoder.fuse()
-        return model.to(device)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.prompt_encoder.no_mask_embed.weight.device
 
-    def preprocess(self, rgb: RgbImage) -> tuple[Tensor, tuple[int, int]]:
-        """(H, W, 3) uint8 -> (1, 3, H', W') normalised and padded, and the size without padding.
+    def placed(self, device: str, dtype: torch.dtype) -> Self:
+        """The model, for inference: on a device, with the encoder's matrices in `dtype`.
+
+        All else stays in float32. Prompts and masks cost little, and places of points in half
+        precision would be pixels off.
+        """
+        self.eval().requires_grad_(False)
+        self.dtype = dtype
+        for module in self.image_encoder.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                module.to(device)  # first, so that it's rounded there
+                module.to(dtype)
+        return self.to(device)
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) at which the encoder sees a picture of that size, without padding."""
+        scale = self.longest_side / max(height, width)
+        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+    def preprocess(self, rgbs: Sequence[RgbImage]) -> Tensor:
+        """B pictures (H, W, 3) uint8 of one size -> (B, 3, H', W') normalised and padded.
 
         PIL's bilinear filter, then normalisation, then zero padding, as the official code.
         """
-        height, width = rgb.shape[:2]
-        scale = self.longest_side / max(height, width)
-        size = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
-        picture = Image.fromarray(rgb).resize(size[::-1], Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(picture)).to(self.device).permute(2, 0, 1).float()
+        height, width = self.resized(*rgbs[0].shape[:2])
+        pictures = [
+            np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
+            for rgb in rgbs
+        ]
+        # The bytes travel to the device, a quarter of what floats would be.
+        x = torch.from_numpy(np.stack(pictures)).to(self.device).permute(0, 3, 1, 2).float()
         mean = torch.tensor(PIXEL_MEAN, device=self.device).view(3, 1, 1)
         std = torch.tensor(PIXEL_STD, device=self.device).view(3, 1, 1)
         x = (x - mean) / std
         if self.square:
-            below, right = self.longest_side - size[0], self.longest_side - size[1]
+            below, right = self.longest_side - height, self.longest_side - width
         else:
-            below, right = -size[0] % STRIDE, -size[1] % STRIDE
-        return F.pad(x, (0, right, 0, below))[None], size
+            below, right = -height % STRIDE, -width % STRIDE
+        return F.pad(x, (0, right, 0, below))
+
+    def embed(self, rgb: RgbImage) -> SamEmbedding:
+        """Embed one picture (H, W, 3) uint8 RGB."""
+        return self.encode([rgb])[0]
 
     @torch.inference_mode()
-    def encode(self, rgb: RgbImage) -> SamEmbedding:
-        """Embed a picture (H, W, 3) uint8 RGB."""
-        x, resized = self.preprocess(rgb)
-        features = self.image_encoder(x.contiguous(memory_format=torch.channels_last))
-        return SamEmbedding(features.contiguous(), (rgb.shape[0], rgb.shape[1]), resized)
+    def encode(self, rgbs: Sequence[RgbImage], batch: int = 1) -> list[SamEmbedding]:
+        """Embed pictures (H, W, 3) uint8 RGB; up to `batch` of one size are encoded at once.
+
+        On a CPU a batch saves no time, and a ViT needs 2 to 4 GB for each picture in it.
+        """
+        found: dict[int, SamEmbedding] = {}
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for number, rgb in enumerate(rgbs):
+            by_size.setdefault((rgb.shape[0], rgb.shape[1]), []).append(number)
+        for size, numbers in by_size.items():
+            for start in range(0, len(numbers), batch):
+                part = numbers[start : start + batch]
+                features = self._features([rgbs[number] for number in part])
+                for number, row in zip(part, features, strict=True):
+                    found[number] = SamEmbedding(row[None], size, self.resized(*size))
+        return [found[number] for number in range(len(rgbs))]
+
+    def _features(self, rgbs: Sequence[RgbImage]) -> Tensor:
+        """(B, C, gh, gw) float32."""
+        x = self.preprocess(rgbs).contiguous(memory_format=torch.channels_last)
+        if self.dtype == torch.float32:
+            return self.image_encoder(x).float().contiguous()
+        with torch.autocast(self.device.type, self.dtype):
+            return self.image_encoder(x).float().contiguous()
 
     @torch.inference_mode()
     def decode(
@@ -402,7 +169,7 @@ class MobileSam(nn.Module):
         labels: NDArray[np.int64] | None = None,
         boxes: NDArray[np.float32] | None = None,
         multimask: bool = True,
-        batch: int = 8,
+        batch: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Masks of P prompts.
 
@@ -415,8 +182,22 @@ class MobileSam(nn.Module):
         Returns
         -------
         logits : (P, M, lh, lw) float32 over the picture without padding, M = 3 or 1; P may be 0.
-        iou : (P, M) predicted IoU.
+        iou : (P, M) float32, the predicted IoU.
         """
+        logits, iou = self.decode_square(embedding, points, labels, boxes, multimask, batch)
+        return self.without_padding(logits, embedding), iou
+
+    @torch.inference_mode()
+    def decode_square(
+        self,
+        embedding: SamEmbedding,
+        points: NDArray[np.float32] | None = None,
+        labels: NDArray[np.int64] | None = None,
+        boxes: NDArray[np.float32] | None = None,
+        multimask: bool = True,
+        batch: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The same with logits (P, M, 4 gh, 4 gw) over the padded picture, for `enlarge`."""
         scale = torch.tensor(
             [embedding.resized[1] / embedding.size[1], embedding.resized[0] / embedding.size[0]],
             device=self.device,
@@ -433,27 +214,143 @@ class MobileSam(nn.Module):
         masks = 3 if multimask else 1
         # The empty first part gives no prompts their shape, too.
         parts = [(image.new_zeros(0, masks, 4 * rows, 4 * columns), image.new_zeros(0, masks))]
-        for start in range(0, count, batch):
-            part = slice(start, start + batch)
+        step = batch or _PROMPTS_AT_ONCE.get(self.device.type, 8)
+        for start in range(0, count, step):
+            part = slice(start, start + step)
             sparse = self.prompt_encoder(
                 None if xy is None else xy[part],
                 None if kinds is None else kinds[part],
                 None if corners is None else corners[part],
             )
-            parts.append(self.mask_decoder(image, grid, sparse, multimask))
-        logits = torch.cat([part[0] for part in parts])
-        iou = torch.cat([part[1] for part in parts])
-        return self._without_padding(logits, embedding), iou
+            logits, iou = self.mask_decoder(image, grid, sparse, multimask)
+            parts.append((logits.float(), iou.float()))  # autocast gives less
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
-    def _without_padding(self, logits: Tensor, embedding: SamEmbedding) -> Tensor:
+    def without_padding(self, logits: Tensor, embedding: SamEmbedding) -> Tensor:
+        """(..., 4 gh, 4 gw) -> (..., lh, lw), the part over the picture."""
         # A low-resolution pixel is four pixels of the resized picture.
         height = max(1, round(embedding.resized[0] / 4))
         width = max(1, round(embedding.resized[1] / 4))
         return logits[..., :height, :width]
 
+    @torch.inference_mode()
+    def enlarge(self, logits: Tensor, embedding: SamEmbedding) -> Tensor:
+        """(K, M, 4 gh, 4 gw) of `decode_square` -> (K, M, H, W) over the picture.
 
-def stability_score(logits: Tensor, offset: float = 1.0) -> Tensor:
-    """(..., h, w) logits -> (...) IoU of the masks above +offset and above -offset."""
-    inner = (logits > offset).flatten(-2).sum(-1)
-    outer = (logits > -offset).flatten(-2).sum(-1)
-    return inner / outer.clamp(min=1)
+        In two steps, as the official code: to the padded picture, and from the picture's part of
+        it to the picture's own size.
+        """
+        rows, columns = embedding.features.shape[2:]
+        size = rows * STRIDE, columns * STRIDE
+        larger = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+        larger = larger[..., : embedding.resized[0], : embedding.resized[1]]
+        return F.interpolate(larger, embedding.size, mode="bilinear", align_corners=False)
+
+
+class MobileSam(Sam):
+    """SAM with TinyViT as its image encoder.
+
+    Parameters
+    ----------
+    square : see `Sam`.
+    longest_side : longer side in pixels to which pictures are resized.
+    """
+
+    def __init__(self, square: bool = False, longest_side: int = IMAGE_SIDE) -> None:
+        if longest_side % STRIDE:
+            raise ConfigError(f"longest side {longest_side} px", "Use a multiple of 16.")
+        encoder = TinyViT()
+        super().__init__(encoder, DecoderShape(grid=longest_side // STRIDE), square)
+        self.image_encoder: TinyViT = encoder
+
+    @classmethod
+    def from_file(
+        cls,
+        path: Path,
+        device: str = "cpu",
+        square: bool = False,
+        longest_side: int = IMAGE_SIDE,
+        dtype: torch.dtype = torch.float32,
+    ) -> Self:
+        """Load `mobile_sam.pt`; raises `WeightsError` for another or a damaged file."""
+        model = cls(square, longest_side)
+        unused = ("image_encoder.norm_head.", "image_encoder.head.")
+        load_strictly(model, read_torch(path), path, unused)
+        model.eval().requires_grad_(False)
+        model.image_encoder.fuse()
+        return model.placed(device, dtype)
+
+
+class VitSam(Sam):
+    """SAM as published: a ViT over the padded square.
+
+    Parameters
+    ----------
+    vit, decoder : the sizes of its parts.
+    attention : see `VitEncoder`.
+    """
+
+    def __init__(self, vit: VitShape, decoder: DecoderShape, attention: str = "eager") -> None:
+        super().__init__(VitEncoder(vit, attention), decoder, square=True)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: Path,
+        variant: str,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        attention: str | None = None,
+    ) -> Self:
+        """Load an official checkpoint of a variant in `VITS`, memory-mapped.
+
+        Raises
+        ------
+        WeightsError : the file is damaged, or of another model.
+        """
+        state = read_torch(path)
+        held = which_vit(state)
+        if held not in (None, variant):
+            raise WeightsError(
+                f"{path.name}: holds SAM's {held}, not {variant}",
+                f"Choose {held}, or `moca weights import` the file of {variant}.",
+            )
+        return cls.from_state(state, path, VITS[variant], DecoderShape(), device, dtype, attention)
+
+    @classmethod
+    def from_state(
+        cls,
+        state: Mapping[str, Tensor],
+        path: Path,
+        vit: VitShape,
+        decoder: DecoderShape,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        attention: str | None = None,
+    ) -> Self:
+        """Build from a state dict with the official names; `path` is for messages."""
+        cpu = torch.device(device).type == "cpu"
+        # No memory is taken for parameters that the checkpoint's take the place of.
+        with torch.device("meta"):
+            model = cls(vit, decoder, attention or ("eager" if cpu else "sdpa"))
+        load_strictly(model, state, path, official=official_key, place=lambda _, x: x.float())
+        return model.placed(device, dtype)
+
+
+def load_sam(variant: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Sam:
+    """The SAM of a name in `registry.SAMS`, from the weights' folder.
+
+    Parameters
+    ----------
+    dtype : of the image encoder's weights.
+
+    Raises
+    ------
+    WeightsError : its file is missing, damaged, or of another model.
+    """
+    if variant not in FILES:
+        raise ConfigError(f"{variant!r} is no SAM", f"Use {', '.join(FILES)}.")
+    path = weights.locate(FILES[variant])
+    if variant in VITS:
+        return VitSam.from_file(path, variant, device, dtype)
+    return MobileSam.from_file(path, device, dtype=dtype)

@@ -74,7 +74,7 @@ def padded(weights_dir: Path, photo: NDArray[np.uint8]) -> Encoded:
     named = {"patch_embed": encoder.patch_embed}
     named.update({f"layer{number}": layer for number, layer in enumerate(encoder.layers)})
     handles = [module.register_forward_hook(keep(name)) for name, module in named.items()]
-    embedding = model.encode(photo)
+    embedding = model.embed(photo)
     for handle in handles:
         handle.remove()
     return Encoded(model, embedding, stages)
@@ -83,7 +83,7 @@ def padded(weights_dir: Path, photo: NDArray[np.uint8]) -> Encoded:
 @pytest.fixture(scope="module")
 def unpadded(weights_dir: Path, photo: NDArray[np.uint8]) -> Encoded:
     model = MobileSam.from_file(weights_dir / FILE, square=False)
-    return Encoded(model, model.encode(photo), {})
+    return Encoded(model, model.embed(photo), {})
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +139,8 @@ CASES = [
 def test_preprocessing(
     padded: Encoded, reference: dict[str, Tensor], photo: NDArray[np.uint8]
 ) -> None:
-    x, resized = padded.model.preprocess(photo)
-    assert resized == (680, 1024)
+    x = padded.model.preprocess([photo])
+    assert padded.model.resized(255, 384) == (680, 1024)
     assert x.shape == (1, 3, 1024, 1024)
     assert furthest(x[:, :, ::16, ::16], reference["expected.preprocessed_slice"]) < PREPROCESSED
     # The pixels themselves, found back from the normalised ones.
@@ -224,7 +224,7 @@ def test_unpadded_masks_are_near_the_official_ones(
 @pytest.mark.weights
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_prompts_together_equal_one_by_one(small: MobileSam, batch: int) -> None:
-    embedding = small.encode(load("photo")["input.image"].numpy())
+    embedding = small.embed(load("photo")["input.image"].numpy())
     chance = np.random.default_rng(2)
     points = chance.uniform((0, 0), (384, 255), (7, 2, 2)).astype(np.float32)
     labels = chance.integers(0, 2, (7, 2))
@@ -240,7 +240,7 @@ def test_prompts_together_equal_one_by_one(small: MobileSam, batch: int) -> None
 
 @pytest.mark.weights
 def test_boxes_with_points_in_one_batch(small: MobileSam, photo: NDArray[np.uint8]) -> None:
-    embedding = small.encode(photo)
+    embedding = small.embed(photo)
     boxes = np.array([[50, 20, 300, 250], [196, 185, 252, 228]], dtype=np.float32)
     points = boxes.reshape(2, 2, 2).mean(axis=1, keepdims=True)
     ones = np.ones((2, 1), dtype=np.int64)
@@ -254,7 +254,7 @@ def test_boxes_with_points_in_one_batch(small: MobileSam, photo: NDArray[np.uint
 
 @pytest.mark.weights
 def test_no_prompts_give_no_masks(small: MobileSam, photo: NDArray[np.uint8]) -> None:
-    embedding = small.encode(photo)
+    embedding = small.embed(photo)
     none = np.zeros((0, 1, 2), dtype=np.float32)
     logits, iou = small.decode(embedding, none, np.zeros((0, 1), dtype=np.int64))
     assert logits.shape == (0, 3, 42, 64)
@@ -269,7 +269,7 @@ def test_the_mask_lies_under_its_point(small: MobileSam) -> None:
     rgb[300:360, 90:140] = (250, 240, 60)
     truth = torch.zeros(400, 150, dtype=torch.bool)
     truth[300:360, 90:140] = True
-    embedding = small.encode(rgb)
+    embedding = small.embed(rgb)
     ones = np.ones((1, 1), dtype=np.int64)
     three, _ = small.decode(embedding, np.array([[[115, 330]]], dtype=np.float32), ones)
     # So small a picture is seen coarsely: one of the three masks is the field (measured 0.93).
@@ -282,7 +282,7 @@ def test_the_mask_lies_under_its_point(small: MobileSam) -> None:
 @pytest.mark.weights
 def test_each_axis_has_its_own_scale(small: MobileSam) -> None:
     """3 rows of 500 pixels become 2 rows of 256: by 2/3 downwards, by 0.512 to the right."""
-    embedding = small.encode(np.zeros((3, 500, 3), dtype=np.uint8))
+    embedding = small.embed(np.zeros((3, 500, 3), dtype=np.uint8))
     given: list[Any] = []
     handle = small.prompt_encoder.register_forward_pre_hook(lambda _, args: given.append(args))
     small.decode(
@@ -309,7 +309,7 @@ def test_odd_pictures(
     small.square = square
     try:
         rgb = np.random.default_rng(4).integers(0, 256, (*size, 3), dtype=np.uint8)
-        embedding = small.encode(rgb)
+        embedding = small.embed(rgb)
         height, width = (max(1, int(side * 256 / max(size) + 0.5)) for side in size)
         assert embedding.resized == (height, width)
         assert embedding.size == size
@@ -341,7 +341,7 @@ def test_fused_equals_unfused(small: MobileSam, weights_dir: Path) -> None:
     plain.eval().requires_grad_(False)
     assert any(isinstance(m, nn.BatchNorm2d) for m in plain.modules())
     assert not any(isinstance(m, nn.BatchNorm2d) for m in small.modules())
-    x, _ = small.preprocess(load("photo")["input.image"].numpy())
+    x = small.preprocess([load("photo")["input.image"].numpy()])
     before = plain.image_encoder(x)
     assert furthest(before, small.image_encoder(x)) < EMBEDDING
     plain.image_encoder.fuse()
@@ -351,11 +351,20 @@ def test_fused_equals_unfused(small: MobileSam, weights_dir: Path) -> None:
 
 @pytest.mark.weights
 def test_a_batch_equals_its_pictures(small: MobileSam, photo: NDArray[np.uint8]) -> None:
-    pictures = [photo, photo[::-1].copy()]
-    batch = torch.cat([small.preprocess(one)[0] for one in pictures])
-    together = small.image_encoder(batch)
-    for row, one in zip(together, pictures, strict=True):
-        assert furthest(row, small.encode(one).features[0]) < EMBEDDING
+    """Pictures of one size go together, whatever lies between them."""
+    pictures = [photo, photo[:100].copy(), photo[::-1].copy(), photo[:, ::-1].copy()]
+    sizes: list[int] = []
+    handle = small.image_encoder.register_forward_pre_hook(
+        lambda _, args: sizes.append(len(args[0]))
+    )
+    together = small.encode(pictures, batch=2)
+    handle.remove()
+    assert sizes == [2, 1, 1]
+    for found, one in zip(together, pictures, strict=True):
+        alone = small.embed(one)
+        assert (found.size, found.resized) == (one.shape[:2], alone.resized)
+        assert furthest(found.features, alone.features) < EMBEDDING
+    assert small.encode([]) == []
 
 
 def test_windows_are_apart() -> None:

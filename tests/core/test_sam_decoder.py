@@ -7,7 +7,7 @@ import torch
 from data.make_reference import load
 from torch import Tensor, nn
 
-from moca_core.models.sam import (
+from moca_core.models.sam_decoder import (
     Attention,
     DecoderShape,
     MaskDecoder,
