@@ -22,7 +22,8 @@ _SLOWER = "Use --device auto or cpu."
 class DeviceChoice:
     """A torch device (`cpu`, `cuda:0`), a dtype name (`float32`) and the reason for the choice.
 
-    The weights stay float32; `dtype` is what autocast computes in (`models.compute.autocast`).
+    `dtype` is that of matrix products. Models may keep their matrices in it; others stay in
+    float32 and compute within `models.compute.autocast`.
     """
 
     device: str

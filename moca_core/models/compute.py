@@ -6,14 +6,13 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from moca_core.device import DeviceChoice
 from moca_core.errors import DeviceError
@@ -28,11 +27,18 @@ _FULL_WORDS = ("out of memory", "can't allocate memory", "_STATUS_ALLOC_FAILED")
 """How libraries say that memory ran out where they don't raise torch's own error."""
 
 
+def torch_dtype(choice: DeviceChoice) -> torch.dtype:
+    """The precision of `choice` as torch has it."""
+    dtype = getattr(torch, choice.dtype)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
 def autocast(choice: DeviceChoice) -> AbstractContextManager[object]:
     """A context in which matrix products are computed in the precision of `choice`."""
     if choice.dtype == "float32":
         return nullcontext()
-    return torch.autocast(torch.device(choice.device).type, dtype=getattr(torch, choice.dtype))
+    return torch.autocast(torch.device(choice.device).type, dtype=torch_dtype(choice))
 
 
 def to_device(array: NDArray[np.generic] | Tensor, device: str | torch.device) -> Tensor:
@@ -147,40 +153,64 @@ def empty_cache() -> None:
         torch.cuda.empty_cache()
 
 
-def compiled(function: Callable[P, R], wanted: bool) -> Callable[P, R]:
-    """`function` (or a module) through `torch.compile`, if that works here.
+class Compiler:
+    """`torch.compile` where it works; otherwise the plain functions, with the reason in the log.
 
-    Compilation happens at the first call, and fails where there is no C++ compiler or no Triton.
-    Then the plain function is used from that call on, and a warning in the log says why.
+    Compilation happens at a function's first call, and fails where there is no C++ compiler or no
+    Triton. After a failure nothing else is compiled by the same `Compiler`.
+
+    Parameters
+    ----------
+    wanted : compile at all.
     """
-    if not wanted:
-        return function
-    try:
-        fast: Callable[P, R] | None = torch.compile(function)
-    except RuntimeError as error:
-        _warn_plain(error)
-        return function
 
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        nonlocal fast
-        if fast is not None:
-            try:
-                return fast(*args, **kwargs)
-            except Exception as error:
-                # Too large a batch has nothing to do with compiling. Other errors of the function
-                # itself come again below.
-                if out_of_memory(error):
-                    raise
-                _warn_plain(error)
-                fast = None
-        return function(*args, **kwargs)
+    def __init__(self, wanted: bool) -> None:
+        self.works = wanted
 
-    return wraps(function)(call) if hasattr(function, "__name__") else call
+    def compile(self, function: Callable[P, R]) -> Callable[P, R]:
+        """A function, or a module, that runs compiled if that works here."""
+        if not self.works:
+            return function
+        try:
+            fast: Callable[P, R] = torch.compile(function)
+        except RuntimeError as error:
+            self._give_up(error)
+            return function
+
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if self.works:
+                try:
+                    return fast(*args, **kwargs)
+                except Exception as error:
+                    # Too large a batch has nothing to do with compiling. Other errors of the
+                    # function itself come again below.
+                    if out_of_memory(error):
+                        raise
+                    self._give_up(error)
+            return function(*args, **kwargs)
+
+        return call
+
+    def compile_blocks(self, model: nn.Module) -> None:
+        """Compile every block of a model's stacks, in place.
+
+        Blocks of one stack are alike, so that one compilation serves all of them.
+        """
+        if not self.works:
+            return
+        stacks = [part for part in model.modules() if isinstance(part, nn.ModuleList)]
+        for block in (block for stack in stacks for block in stack):
+            block.forward = self.compile(block.forward)
+
+    def _give_up(self, error: Exception) -> None:
+        self.works = False
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        log.warning("torch.compile doesn't work here (%s): going on without it", first)
 
 
-def _warn_plain(error: Exception) -> None:
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    log.warning("torch.compile doesn't work here (%s): going on without it", first)
+def compiled(function: Callable[P, R], wanted: bool) -> Callable[P, R]:
+    """`function` (or a module) through `torch.compile` if `wanted` and possible; see `Compiler`."""
+    return Compiler(wanted).compile(function)
 
 
 def synchronise(device: str | torch.device) -> None:
