@@ -89,8 +89,8 @@ class ManagedWeights:
 
     def take(self, path: Path) -> Iterator[FetchProgress]:
         """Copy a file that the user has; its content says which one it is. Raises `MocaError`."""
-        from moca_core.models import weights
+        from moca_core.models import importing
 
-        yield FetchProgress(path.name, 0, 0, "reading it")
-        row = weights.import_file(path)
-        yield FetchProgress(row.name, row.size, row.size)
+        with closing(importing.take(path)) as events:
+            for event in events:
+                yield FetchProgress(event.name, event.done, event.total, event.note, event.source)

@@ -12,34 +12,17 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
 from moca_core import paths
 from moca_core.commands import gui
+from moca_core.commands.findings import Finding, Status
+from moca_core.commands.weights_checks import weights_files
 from moca_core.errors import MocaError
 
 _PROBE_S = 30.0
 _LOW_SPACE = 10**9
-
-
-class Status(StrEnum):
-    """How a finding is to be taken; only `FAIL` makes the command's exit code 1."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "FAIL"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the table: what was looked at, what was found, and what to do about it."""
-
-    status: Status
-    name: str
-    found: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -226,29 +209,6 @@ def device() -> Iterator[Finding]:
         )
         return
     yield Finding(Status.OK, "device", str(choice))
-
-
-def weights_files() -> Iterator[Finding]:
-    """The encoders' files, by their size; `moca weights verify` reads them."""
-    from moca_core.models import weights
-    from moca_core.models.registry import BUNDLE_NAMES
-    from moca_core.models.specs import rows_of
-
-    for bundle in BUNDLE_NAMES:
-        rows, lacking = rows_of(bundle), weights.missing(bundle)
-        size = sum(row.size for row in lacking or rows) / 1e6
-        if lacking:
-            states = ", ".join(f"{row.name} {weights.state(row)}" for row in lacking[:3])
-            more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-            yield Finding(
-                Status.FAIL,
-                f"weights, {bundle}",
-                f"{len(rows) - len(lacking)} of {len(rows)} files ready: {states}{more}",
-                f"Run `moca weights get {bundle}` ({size:.1f} MB).",
-            )
-        else:
-            found = f"{len(rows)} of {len(rows)} files ready ({size:.1f} MB)"
-            yield Finding(Status.OK, f"weights, {bundle}", found)
 
 
 def cache() -> Iterator[Finding]:

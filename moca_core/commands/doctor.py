@@ -7,7 +7,7 @@ from collections import Counter
 
 from moca_core.cli import DONE, FAILED
 from moca_core.commands import checks
-from moca_core.commands.checks import Finding, Status
+from moca_core.commands.findings import Finding, Status
 from moca_core.commands.running import say
 
 HELP = (
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     for check in checks.CHECKS:
         for finding in check():
             counts[finding.status] += 1
-            say(as_text(finding), args.quiet and finding.status is Status.OK)
+            say(as_text(finding), args.quiet and finding.status in (Status.OK, Status.INFO))
     say(_verdict(counts), args.quiet and not counts[Status.FAIL])
     return FAILED if counts[Status.FAIL] else DONE
 

@@ -50,7 +50,7 @@ def download(url: str, part: Path, size: int, timeout_s: float) -> None:
     ----------
     url : http(s) address; redirects and the proxies of the environment are followed.
     part : file that holds what has come so far; made if absent.
-    size : bytes of the whole file.
+    size : bytes of the whole file; 0 where only the address knows it.
     timeout_s : seconds without an answer or a byte after which the attempt counts as broken off.
 
     Raises
@@ -60,10 +60,10 @@ def download(url: str, part: Path, size: int, timeout_s: float) -> None:
     """
     for attempt in range(1, ATTEMPTS + 1):
         before = _length(part)
-        if before == size:
+        if size and before == size:
             return
         try:
-            _transfer(url, part, 0 if before > size else before, size, timeout_s)
+            _transfer(url, part, 0 if size and before > size else before, size, timeout_s)
         except BrokenOffError:
             if attempt == ATTEMPTS or _length(part) <= before:
                 raise
@@ -82,7 +82,8 @@ def _transfer(url: str, part: Path, start: int, size: int, timeout_s: float) -> 
         request.add_header("Range", f"bytes={start}-")
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
-            _store(response, part, _offset(response, start, size), size)
+            offset, total = _span(response, start, size)
+            _store(response, part, offset, total)
     except _OtherPartError:
         if not start:
             raise
@@ -96,7 +97,8 @@ def _transfer(url: str, part: Path, start: int, size: int, timeout_s: float) -> 
         raise DownloadError(f"not reached ({_words(error.reason)})") from error
     except (OSError, HTTPException) as error:
         came = _length(part)
-        raise BrokenOffError(f"broke off at {came} of {size} bytes ({_words(error)})") from error
+        of = f" of {size}" if size else ""
+        raise BrokenOffError(f"broke off at {came}{of} bytes ({_words(error)})") from error
 
 
 def _words(error: object) -> str:
@@ -106,8 +108,11 @@ def _words(error: object) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
 
 
-def _offset(response: HTTPResponse, start: int, size: int) -> int:
-    """Where in the file the answer begins; raises if the answer can't be the file."""
+def _span(response: HTTPResponse, start: int, size: int) -> tuple[int, int]:
+    """Where in the file the answer begins, and the bytes of the whole (0: not said).
+
+    Raises if the answer can't be the file.
+    """
     offset, total = 0, None
     if response.status == _PARTIAL:
         span = re.match(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
@@ -119,9 +124,9 @@ def _offset(response: HTTPResponse, start: int, size: int) -> int:
     length = response.headers.get("Content-Length", "")
     if length.isdigit():
         total = offset + int(length)
-    if total is not None and total != size:
+    if size and total is not None and total != size:
         raise DownloadError(f"it offers a file of {total} bytes instead of {size}")
-    return offset
+    return offset, size or total or 0
 
 
 def _store(response: HTTPResponse, part: Path, offset: int, size: int) -> None:
@@ -135,7 +140,7 @@ def _store(response: HTTPResponse, part: Path, offset: int, size: int) -> None:
                 # Whoever asked for the file is gone; another fetch may own `part` by now.
                 raise DownloadError("abandoned")
             done += len(chunk)
-            if done > size:
+            if size and done > size:
                 raise DownloadError(f"it sends more than {size} bytes")
             try:
                 stream.write(chunk)

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from moca_core.cli import DONE, FAILED, main
-from moca_core.commands import checks, gui
+from moca_core.commands import checks, gui, weights_checks
 from moca_core.commands.checks import Finding, Library, Status, within
 from moca_core.commands.doctor import as_text
 from moca_core.errors import StorageError
+from moca_core.models import licences, stored
+from moca_core.models.weights import State
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ABSENT = Library("libnotthere.so.7", "libnotthere7")
@@ -55,7 +57,11 @@ def test_only_what_is_needed_makes_it_fail(status, code, verdict, monkeypatch, c
 
 
 def test_quiet_shows_problems_only(monkeypatch, capsys):
-    rows = [Finding(Status.OK, "a", "fine"), Finding(Status.WARN, "b", "odd", "Look at it.")]
+    rows = [
+        Finding(Status.OK, "a", "fine"),
+        Finding(Status.INFO, "c", "known"),
+        Finding(Status.WARN, "b", "odd", "Look at it."),
+    ]
     monkeypatch.setattr(checks, "CHECKS", (lambda: iter(rows),))
     assert main(["doctor", "--quiet"]) == DONE
     assert capsys.readouterr().out.split() == ["warn", "b", "odd", "Look", "at", "it."]
@@ -160,11 +166,52 @@ def test_sound_devices(answer, status, words, monkeypatch):
     assert words in finding.found
 
 
+def weights_findings() -> dict[str, Finding]:
+    return {found.name.removeprefix("weights, "): found for found in checks.weights_files()}
+
+
+def complete(bundle, monkeypatch):
+    """Pretend that all files of a bundle are here."""
+    real = weights_checks.weights.state
+
+    def state(row):
+        return State.READY if row.bundle == bundle else real(row)
+
+    for module in (stored, weights_checks.weights):
+        monkeypatch.setattr(module, "state", state)
+
+
 def test_missing_weights_are_needed():
-    finding = only(checks.weights_files)
+    finding = weights_findings()["compact"]
     assert finding.status is Status.FAIL
     assert "0 of 8 files ready: vit_s_focus.onnx missing" in finding.found
     assert "moca weights get compact" in finding.remedy
+
+
+def test_a_bundle_that_nobody_asked_for_is_no_failure(config_home):
+    finding = weights_findings()["imagebind"]
+    assert finding.status is Status.INFO
+    assert "moca weights get imagebind" in finding.remedy
+    assert "5.27 GB" in finding.remedy
+    assert "Its terms are shown before its first use." in finding.remedy
+
+
+def test_one_complete_bundle_is_enough(monkeypatch, config_home):
+    complete("imagebind", monkeypatch)
+    licences.remember("imagebind")
+    found = weights_findings()
+    assert (found["compact"].status, found["imagebind"].status) == (Status.INFO, Status.OK)
+    assert "3 of 3 files ready (5.27 GB); its terms were shown on 20" in found["imagebind"].found
+
+
+def test_a_bundle_that_is_partly_there_is_a_warning(monkeypatch, tmp_path, config_home):
+    complete("compact", monkeypatch)
+    folder = tmp_path / "cache" / "weights"
+    folder.mkdir(parents=True)
+    (folder / "sam_vit_b_01ec64.pth").write_bytes(b"cut")
+    found = weights_findings()
+    assert (found["compact"].status, found["imagebind"].status) == (Status.OK, Status.WARN)
+    assert "sam_vit_b_01ec64.pth damaged" in found["imagebind"].found
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
