@@ -13,6 +13,7 @@ from moca_core.errors import WeightsError
 _AGAIN = "Run `moca weights verify`, then `moca weights get` to fetch the file again."
 _SHOWN = 10
 _ZIP = b"PK\x03\x04"
+_PART_BYTES = 256 * 2**20
 
 
 def read_torch(path: Path, inside: tuple[str, ...] = ()) -> dict[str, Tensor]:
@@ -121,6 +122,48 @@ def _check(
                 f"{', '.join(keys[:_SHOWN])}{more}",
                 _AGAIN,
             )
+
+
+def load_file(
+    model: nn.Module,
+    path: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    unused: tuple[str, ...] = (),
+    official: Callable[[str], str] | None = None,
+) -> dict[str, int]:
+    """Load a large checkpoint into a model on the meta device, never twice in memory.
+
+    On the CPU in float32 the tensors of the mapping become the parameters: nothing is copied, and
+    a weight is read when it is first used. The file may be replaced meanwhile by renaming another,
+    as the weights manager does, but must not be written to. Otherwise the tensors are copied one by
+    one, and the file is mapped anew every 256 MiB, since what was read of a mapping counts as
+    memory until it is closed.
+
+    Parameters
+    ----------
+    dtype : of the matrices; see `placed_on`.
+    unused, official : as in `load_strictly`, whose result this returns and whose errors it raises.
+    """
+    state = read_torch(path)
+    place = placed_on(model, device, dtype)
+    if torch.device(device).type == "cpu" and dtype == torch.float32:
+        return load_strictly(model, state, path, unused, official=official, place=place)
+    sizes = {key: value.to("meta") for key, value in state.items()}
+    copied = 0
+
+    def copy(key: str, _: Tensor) -> Tensor:
+        nonlocal state, copied
+        if copied > _PART_BYTES:
+            state, copied = {}, 0  # closes the mapping before the next one is opened
+            state = read_torch(path)
+        tensor = state[official(key) if official else key]
+        copied += tensor.nbytes
+        moved = place(key, tensor)
+        return moved.clone() if moved is tensor else moved
+
+    return load_strictly(model, sizes, path, unused, official=official, place=copy)
 
 
 def placed_on(

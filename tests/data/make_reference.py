@@ -94,17 +94,39 @@ ROWS = (
         "facebookresearch/segment-anything dca509f (Apache-2.0), a small image encoder with random "
         "weights; image 256, patch 16, width 48, depth 3, heads 4, window 7, block 1 is global",
     ),
+    Row(
+        "imagebind_tiny",
+        "imagebind_tiny.safetensors",
+        r".*",
+        "facebookresearch/ImageBind 53680b0, a small model with random weights: vision 64 wide, "
+        "3 blocks, 4 heads, audio 48 wide, 2 blocks, 4 heads, 32 out",
+    ),
+    Row(
+        "imagebind_pictures",
+        "imagebind_vision_preprocess.safetensors",
+        r".*",
+        f"ImageBind's picture transform with torchvision 0.28.0 on cuts of {_PHOTO}; "
+        "expected is [:, ::4, ::4]",
+    ),
+    Row(
+        "fbank",
+        "fbank.safetensors",
+        r"waveform\..*|melspec.*|mel_banks|clip_.*",
+        "ImageBind's waveform to mel with torchaudio 2.11.0; ESC-10 clips 1-59513-A (zeshoog) and "
+        "1-34119-A (Charliefarley), both CC0",
+    ),
 )
 
-# Lists of the keys of official checkpoints: one line a key, its name and its shape.
-KEYS = ("sam_vit_b", "sam_vit_l", "sam_vit_h")
+# Lists of the keys of official checkpoints: one line a key, its name and its shape. That of
+# ImageBind has the keys of vision and audio.
+KEYS = ("sam_vit_b", "sam_vit_l", "sam_vit_h", "imagebind_huge")
 
 
 def load_keys(name: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of an official checkpoint."""
     lines = (FOLDER / f"{name}_keys.txt").read_text().splitlines()
     rows = (line.split(" ") for line in lines)
-    return {key: tuple(int(n) for n in shape.split("x")) for key, shape in rows}
+    return {key: tuple(int(n) for n in shape.split("x") if n) for key, shape in rows}
 
 
 def make_keys(name: str, source: Path) -> Path:
