@@ -66,7 +66,8 @@ def automatic_proposals(
     """The masks of `automatic_masks` as proposals; none where no mask passes the filters."""
     found = yield from automatic_masks(sam, embedding, settings)
     work = work_size(*embedding.size)
-    masks = [resized(logits.astype(np.float32), work) > 0 for logits in found.logits]
+    inside = settings.mask_threshold
+    masks = [resized(logits.astype(np.float32), work) > inside for logits in found.logits]
     return Proposals(
         logits=found.logits,
         masks=np.stack(masks) if masks else np.zeros((0, *work), dtype=bool),
