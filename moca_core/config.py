@@ -6,13 +6,16 @@ import dataclasses
 import hashlib
 import json
 import tomllib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from moca_core.errors import ConfigError
 from moca_core.fileio import write_bytes
 from moca_core.models.registry import BUNDLE_NAMES, SAMS, bundle_row
+
+T = TypeVar("T")
 
 PROPOSAL_MODES = ("guided", "grid", "none")
 REGION_STRATEGIES = ("paint", "kmeans", "diffuse")
@@ -70,6 +73,46 @@ class SegmentConfig:
             f"Use a multiple of {_PATCH} from {_SIDES[0]} to {_SIDES[1]}.",
         )
         _check(2 <= self.clusters <= 32, f"clusters = {self.clusters}", "Use 2 to 32.")
+
+
+def with_values(config: T, values: Iterable[tuple[str, str]]) -> T:
+    """A dataclass with some values, given as text, in place of its own.
+
+    Parameters
+    ----------
+    values : (name, value); `part.name` is a value of a dataclass within. Values are read as TOML.
+
+    Raises
+    ------
+    ConfigError : it has no such value, or one of another type.
+    """
+    for name, text in values:
+        config = _with_value(config, name, text)
+    return config
+
+
+def _with_value(config: Any, name: str, text: str) -> Any:
+    part, _, rest = name.partition(".")
+    known = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
+    if part not in known or dataclasses.is_dataclass(known[part]) is not bool(rest):
+        raise ConfigError(f"{name!r} is not a setting", f"Use one of {', '.join(_names(config))}.")
+    if rest:
+        return dataclasses.replace(config, **{part: _with_value(known[part], rest, text)})
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    return dataclasses.replace(config, **{part: _as_type_of(known[part], value, name)})
+
+
+def _names(config: Any) -> Iterator[str]:
+    """The names of all values, those within as `part.name`."""
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from (f"{item.name}.{name}" for name in _names(value))
+        else:
+            yield item.name
 
 
 def fingerprint(config: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from moca_core import paths
 from moca_core.cli import DONE, STOPPED
-from moca_core.commands import gui, segment
+from moca_core.commands import gui, method, segment
 from moca_core.commands.running import StopRequest, say, warn
 from moca_core.config import SegmentConfig
 from moca_core.errors import MocaError
@@ -52,7 +52,7 @@ def _write(clip: Path, out: Path, quiet: bool) -> int:
 
     prepare_folder(out)
     printer = ProgressPrinter(quiet)
-    segmenter = segment.load_segmenter(SegmentConfig(), "auto")
+    segmenter = method.load_segmenter(SegmentConfig(), "auto")
     job = segment.ClipJob(clip, out, segmenter, segment.Request("all", overlay=True))
     try:
         with StopRequest() as stop, closing(job.events()) as events:

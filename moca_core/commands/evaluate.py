@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moca_core.cli import DONE, FAILED, STOPPED
-from moca_core.commands import segment
+from moca_core.commands import method
 from moca_core.commands.running import StopRequest, say, show, warn
-from moca_core.config import SegmentConfig, fingerprint
+from moca_core.config import fingerprint
 from moca_core.device import choose_device
 from moca_core.evaluation.baselines import BASELINES, Predict, Saliency
 from moca_core.evaluation.layouts import LAYOUTS, DataSet
@@ -37,7 +37,6 @@ HELP = (
     "that of both, the other sound's. - means: not defined there."
 )
 METHOD = "none"
-DEFAULT_BUNDLE = "compact"
 """The bundle whose window a baseline is given; none of them listens."""
 
 
@@ -70,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="only N cases, spread evenly over the data set (s4, ms3: of whole clips)",
     )
-    segment.add_method_arguments(parser)
+    method.add_method_arguments(parser)
 
 
 def count(text: str) -> int:
@@ -89,14 +88,14 @@ def run(args: argparse.Namespace) -> int:
         # Before the work, not after it.
         if folder is not None:
             prepare_folder(folder)
-    predict, config = load_predictor(args.baseline, args.proposals, args.device)
+    predict, config = load_predictor(args)
     config |= {
         "dataset": str(args.dataset),
         "layout": args.layout,
         "split": data.split,
         "limit": args.limit,
     }
-    window_s = bundle_row(config.get("bundle", DEFAULT_BUNDLE)).window_s
+    window_s = bundle_row(args.bundle).window_s
     if data.clips:
         config["window_s"] = window_s
     printer = ProgressPrinter(args.quiet)
@@ -139,25 +138,24 @@ def tell_incomplete(report: Mapping[str, Any], data: DataSet) -> int:
     return code
 
 
-def load_predictor(baseline: str, proposals: str, device: str) -> tuple[Predict, dict[str, Any]]:
+def load_predictor(args: argparse.Namespace) -> tuple[Predict, dict[str, Any]]:
     """The predictor and what the report says about it."""
-    choice = choose_device(device)
-    config: dict[str, Any] = {
-        "baseline": baseline,
-        "device": asdict(choice),
-        "versions": versions(),
-    }
-    if baseline != METHOD:
-        return BASELINES[baseline].make(lambda: load_saliency(choice.device)), config
-    settings = SegmentConfig(proposals=proposals)
-    segmenter = segment.load_segmenter(settings, device)
-    return segmenter.predict, config | asdict(settings) | {"fingerprint": fingerprint(settings)}
+    said: dict[str, Any] = {"baseline": args.baseline, "versions": versions()}
+    if args.baseline != METHOD:
+        choice = choose_device(args.device, "float32")
+        said["device"] = asdict(choice)
+        return BASELINES[args.baseline].make(lambda: load_saliency(choice.device)), said
+    segmenter = method.segmenter_of(args)
+    config = segmenter.config
+    said |= {"device": asdict(segmenter.device), **asdict(config)}
+    said |= {"fingerprint": fingerprint(config), "thresholds": asdict(segmenter.settings)}
+    return segmenter.predict, said
 
 
 def load_saliency(device: str) -> Saliency:
     """Saliency of the compact bundle's transformer; raises `WeightsError`."""
     from moca_core.models import weights
-    from moca_core.models.vit import SaliencyViT
+    from moca_core.models.saliency_vit import SaliencyViT
     from moca_core.pipeline.analysis import resized
 
     model = SaliencyViT.from_file(weights.locate("vit_s_focus.onnx"), device)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moca_core.cli import DONE, FAILED, STOPPED, message_of
+from moca_core.commands import method
 from moca_core.commands.running import StopRequest, say, show, warn
-from moca_core.config import PROPOSAL_MODES, SegmentConfig, fingerprint
+from moca_core.config import fingerprint
 from moca_core.errors import ConfigError, MediaError, MocaError, StorageError
-from moca_core.models.registry import BUNDLE_NAMES
 from moca_core.types import FrameEvent, NoteEvent, SegmentEvent
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "input", nargs="+", type=Path, metavar="INPUT", help="clip, or folder of clips"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
-    parser.add_argument("--bundle", choices=BUNDLE_NAMES, default="compact", help="which encoders")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--every", type=seconds_above_0, default=1.0, metavar="S", help="a key frame every S s (1)"
@@ -54,21 +53,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--start", type=seconds, metavar="S", help="begin there")
     parser.add_argument("--end", type=seconds, metavar="S", help="end there")
-    add_method_arguments(parser)
+    method.add_method_arguments(parser)
     parser.add_argument(
         "--overlay", action="store_true", help="also write overlay.mp4 and the sheet of key frames"
     )
     parser.add_argument(
         "--save-maps", action="store_true", help="also write the intermediates of key frames"
     )
-
-
-def add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--proposals` and `--device`, which `evaluate` shares."""
-    parser.add_argument(
-        "--proposals", choices=PROPOSAL_MODES, default="guided", help="how SAM is prompted"
-    )
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda:0", help="what computes")
 
 
 def seconds(text: str) -> float:
@@ -115,13 +106,6 @@ def frame_list(text: str) -> str | list[int]:
     return sorted(set(frames))
 
 
-def load_segmenter(config: SegmentConfig, device: str) -> Segmenter:
-    """The pipeline; importing it imports torch."""
-    from moca_core.pipeline.segmenter import Segmenter
-
-    return Segmenter(config, device)
-
-
 @dataclass(frozen=True)
 class Request:
     """What to write for each clip.
@@ -164,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
     if not clips:
         return FAILED
     prepare_folder(args.out)
-    segmenter = load_segmenter(SegmentConfig(args.bundle, args.proposals), args.device)
+    segmenter = method.segmenter_of(args)
     printer = ProgressPrinter(args.quiet)
     with StopRequest() as stop:
         for clip, name in zip(clips, folder_names(clips), strict=True):
@@ -333,7 +317,7 @@ class ClipJob:
         request = self.request
         store: ClipStore | None = None
         try:
-            store = ResultStore().open(self.clip, self.segmenter.config)
+            store = ResultStore().open(self.clip, self.segmenter.config, self.segmenter.settings)
         except StorageError as error:
             # The output folder is what was asked for; the cache is a convenience.
             yield NoteEvent(error.message)
@@ -380,6 +364,7 @@ class ClipJob:
             "complete": self.complete,
             "request": asdict(self.request),
             "config": asdict(config),
+            "thresholds": asdict(self.segmenter.settings),
             "config_fingerprint": fingerprint(config),
             "seed": config.seed,
             "device": asdict(self.segmenter.device),

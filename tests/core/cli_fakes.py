@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from moca_core.config import SegmentConfig
 from moca_core.pipeline.analysis import FrameAnalysis, Proposals, work_size
 from moca_core.pipeline.hearing import Hearing, HearingSettings, listen
+from moca_core.pipeline.matching import MatchSettings
 from moca_core.pipeline.segmenter import Segmenter
 from moca_core.types import RgbImage, StageEvent
 
@@ -85,9 +86,18 @@ class LeftHalf:
         return FrameAnalysis(**values)
 
 
-def fake_segmenter(bundle: LeftHalf) -> Callable[[SegmentConfig, str], Segmenter]:
-    """What stands in for `segment.load_segmenter`: the real pipeline around `bundle`."""
-    return lambda config, device: Segmenter(config, "cpu", bundle=bundle)
+def fake_segmenter(bundle: LeftHalf) -> Callable[..., Segmenter]:
+    """What stands in for `method.load_segmenter`: the real pipeline around `bundle`."""
+
+    def load(
+        config: SegmentConfig,
+        device: str,
+        settings: MatchSettings | None = None,
+        precision: str = "auto",
+    ) -> Segmenter:
+        return Segmenter(config, "cpu", settings, bundle)
+
+    return load
 
 
 def read_json(path: Path) -> Any:

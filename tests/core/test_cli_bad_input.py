@@ -16,7 +16,7 @@ from data import make_clips
 from data.make_clips import ClipSpec, make_clip, make_sound
 
 from moca_core.cli import DONE, FAILED, main
-from moca_core.commands import gui, segment
+from moca_core.commands import gui, method
 from moca_core.models import weights
 from moca_core.models.specs import UrlSource
 
@@ -144,7 +144,7 @@ def test_silence_gives_empty_masks_and_needs_no_weights(tmp_path, out, monkeypat
     ids=["0.1 s", "1x1", "odd sides", "640x2"],
 )
 def test_strange_sizes_and_lengths(name, spec, tmp_path, out, monkeypatch):
-    monkeypatch.setattr(segment, "load_segmenter", fake_segmenter(LeftHalf()))
+    monkeypatch.setattr(method, "load_segmenter", fake_segmenter(LeftHalf()))
     clip = make_clip(tmp_path / name, spec)
     words = ["--frames", "all", "--overlay", "--save-maps", "--quiet"]
     assert main(["segment", str(clip), "--out", str(out), *words]) == DONE

@@ -14,7 +14,7 @@ from avsbench_fakes import LEFT, ms3_tree, s4_tree, write_wav
 from cli_fakes import LeftHalf, fake_segmenter, read_json
 
 from moca_core.cli import DONE, FAILED, STOPPED, USAGE, main
-from moca_core.commands import segment
+from moca_core.commands import method
 
 SIZE = (32, 48)
 CASES = 6
@@ -49,7 +49,7 @@ def pairs(tmp_path_factory) -> Path:
 def bundle(monkeypatch, tmp_path) -> LeftHalf:
     monkeypatch.setenv("MOCA_CACHE_DIR", str(tmp_path / "cache"))
     fake = LeftHalf()
-    monkeypatch.setattr(segment, "load_segmenter", fake_segmenter(fake))
+    monkeypatch.setattr(method, "load_segmenter", fake_segmenter(fake))
     return fake
 
 

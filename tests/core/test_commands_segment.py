@@ -16,7 +16,7 @@ from data.make_clips import ClipSpec, make_clip
 
 from moca_core import __version__
 from moca_core.cli import DONE, FAILED, STOPPED, USAGE, main
-from moca_core.commands import gui, segment
+from moca_core.commands import gui, method
 from moca_core.commands.running import say, warn
 from moca_core.commands.segment import folder_names, frame_list
 from moca_core.errors import StorageError
@@ -37,7 +37,7 @@ def bundle(monkeypatch, tmp_path) -> LeftHalf:
     """What hears a bell and sees it in the left half; results are stored in `tmp_path`."""
     monkeypatch.setenv("MOCA_CACHE_DIR", str(tmp_path / "cache"))
     fake = LeftHalf()
-    monkeypatch.setattr(segment, "load_segmenter", fake_segmenter(fake))
+    monkeypatch.setattr(method, "load_segmenter", fake_segmenter(fake))
     return fake
 
 
@@ -106,7 +106,7 @@ def test_summary_json_says_how_it_was_made(clip, bundle, tmp_path):
 
 @pytest.mark.weights
 def test_summary_json_names_the_weights_by_their_hashes(clip, weights_dir, monkeypatch, tmp_path):
-    monkeypatch.setattr(segment, "load_segmenter", fake_segmenter(LeftHalf()))
+    monkeypatch.setattr(method, "load_segmenter", fake_segmenter(LeftHalf()))
     assert main(["segment", str(clip), "--out", str(tmp_path), "--quiet"]) == DONE
     summary = read_json(tmp_path / "bell" / "summary.json")
     assert summary["weights"] == {row.name: row.sha256 for row in rows_of("compact")}

@@ -1,0 +1,98 @@
+"""The arguments that say how to segment, which `segment` and `evaluate` share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from moca_core.commands.terms import show_terms_once
+from moca_core.config import PROPOSAL_MODES, REGION_STRATEGIES, SegmentConfig, with_values
+from moca_core.device import PRECISIONS
+from moca_core.models.registry import BUNDLE_NAMES, SAMS
+
+if TYPE_CHECKING:
+    from moca_core.pipeline.matching import MatchSettings
+    from moca_core.pipeline.segmenter import Segmenter
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add them; what isn't given is the bundle's own choice."""
+    parser.add_argument(
+        "--bundle", choices=BUNDLE_NAMES, default=BUNDLE_NAMES[0], help="which encoders"
+    )
+    parser.add_argument(
+        "--proposals", choices=PROPOSAL_MODES, default="guided", help="how SAM is prompted"
+    )
+    parser.add_argument("--sam", choices=SAMS, default="", help="which SAM (the bundle's own)")
+    parser.add_argument(
+        "--regions",
+        choices=REGION_STRATEGIES,
+        default="",
+        help="how evidence becomes regions (the bundle's own way)",
+    )
+    parser.add_argument(
+        "--image-side",
+        type=int,
+        default=0,
+        metavar="PX",
+        help="side of the picture from which patch tokens are made (224; 448 for four times as "
+        "many)",
+    )
+    parser.add_argument(
+        "--set",
+        dest="thresholds",
+        action="append",
+        default=[],
+        type=assignment,
+        metavar="NAME=VALUE",
+        help="move a threshold of the decision, such as hearing.empty_below=0.1; may be repeated",
+    )
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda:0", help="what computes")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="of the encoders' matrices"
+    )
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """`name=value` of the command line."""
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip() or not value.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name.strip(), value.strip()
+
+
+def config_of(args: argparse.Namespace) -> SegmentConfig:
+    """The configuration that the arguments name; raises `ConfigError`."""
+    return SegmentConfig(
+        bundle=args.bundle,
+        proposals=args.proposals,
+        regions=args.regions,
+        sam=args.sam,
+        image_side=args.image_side,
+    )
+
+
+def settings_of(args: argparse.Namespace, config: SegmentConfig) -> MatchSettings:
+    """The bundle's thresholds, moved as the arguments say; raises `ConfigError`."""
+    from moca_core.models.bundles import default_settings
+
+    return with_values(default_settings(config), args.thresholds)
+
+
+def segmenter_of(args: argparse.Namespace) -> Segmenter:
+    """The pipeline that the arguments ask for, nothing loaded yet. Shows the bundle's terms."""
+    config = config_of(args)
+    show_terms_once(config.bundle)
+    return load_segmenter(config, args.device, settings_of(args, config), args.precision)
+
+
+def load_segmenter(
+    config: SegmentConfig,
+    device: str,
+    settings: MatchSettings | None = None,
+    precision: str = "auto",
+) -> Segmenter:
+    """The pipeline; importing it imports torch."""
+    from moca_core.pipeline.segmenter import Segmenter
+
+    return Segmenter(config, device, settings, precision=precision)
