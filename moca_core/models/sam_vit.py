@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 # From the names of the official checkpoints to those of `transformers.SamModel`, in this order.
@@ -106,8 +107,11 @@ class VitEncoder(nn.Module):
 
     def __init__(self, shape: VitShape, attention: str) -> None:
         super().__init__()
-        from transformers import SamVisionConfig
-        from transformers.models.sam.modeling_sam import SamVisionEncoder
+        # Modules make tensors when they are imported: not on the meta device, on which this may
+        # be built.
+        with torch.device("cpu"):
+            from transformers import SamVisionConfig
+            from transformers.models.sam.modeling_sam import SamVisionEncoder
 
         keywords: dict[str, Any] = {"attn_implementation": attention}
         config = SamVisionConfig(

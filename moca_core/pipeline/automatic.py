@@ -139,10 +139,10 @@ def _ask(
     logits, iou = sam.decode_square(embedding, points[:, None], ones)
     asked = torch.arange(len(points), device=iou.device).repeat_interleave(iou.shape[1])
     logits, iou = logits.flatten(0, 1), iou.flatten()
-    good = iou > settings.pred_iou_thresh
+    good = iou > (settings.pred_iou_thresh if settings.pred_iou_thresh > 0 else -torch.inf)
     logits, iou, asked = logits[good], iou[good], asked[good]
     stability, boxes, areas = _measured(sam, embedding, logits, settings)
-    stable = stability >= settings.stability_score_thresh
+    stable = stability >= max(settings.stability_score_thresh, 0)
     small = sam.without_padding(logits[stable], embedding)
     return Found(
         small.half().cpu().numpy(),

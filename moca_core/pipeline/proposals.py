@@ -63,7 +63,7 @@ class GridSettings:
     ----------
     points_per_side : of the grid of points that are asked.
     points_per_batch : points asked at once, which bounds the memory.
-    pred_iou_thresh : predicted IoU that a mask must exceed.
+    pred_iou_thresh : predicted IoU that a mask must exceed; 0 lets all pass.
     stability_score_thresh : stability score that a mask must reach.
     stability_score_offset : of the thresholds whose masks the stability score compares.
     box_nms_thresh : IoU of boxes above which the mask of the smaller predicted IoU is dropped.

@@ -27,7 +27,7 @@ SIZE = (90, 130)
 LOOSE = GridSettings(
     points_per_side=8,
     points_per_batch=9,
-    pred_iou_thresh=-0.1,
+    pred_iou_thresh=0.02,
     stability_score_thresh=0.6,
     stability_score_offset=0.02,
     box_nms_thresh=0.5,
@@ -138,7 +138,7 @@ def test_it_equals_the_plain_way(tiny: VitSam, embedding: SamEmbedding) -> None:
     found, events = run(automatic_masks(tiny, embedding, LOOSE))
     expected = plain(tiny, embedding, LOOSE)
     # Something is dropped at every step, or the test would say little of it.
-    everything = replace(LOOSE, pred_iou_thresh=-9, stability_score_thresh=0, box_nms_thresh=2.0)
+    everything = replace(LOOSE, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=2.0)
     counts = [
         len(run(automatic_masks(tiny, embedding, replace(everything, **change)))[0])
         for change in (

@@ -408,6 +408,16 @@ import moca_core.models.sam, moca_core.models.sam_vit, moca_core.models.bundles
 assert "transformers" not in sys.modules
 import torch
 from moca_core.models.sam_vit import VitEncoder, VitShape
+class Watch:
+    """Where a module that is imported now would make its own tensors."""
+    places = set()
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("transformers"):
+            self.places.add(torch.empty(0).device.type)
+sys.meta_path.insert(0, Watch())
+with torch.device("meta"):
+    VitEncoder(VitShape(48, 1, 4, (0,), image=64), "eager")
+assert Watch.places == {"cpu"}, Watch.places
 encoder = VitEncoder(VitShape(48, 1, 4, (0,), image=64), "eager")
 assert encoder(torch.zeros(1, 3, 64, 64)).shape == (1, 256, 4, 4)
 assert "transformers" in sys.modules
