@@ -409,7 +409,7 @@ assert "transformers" not in sys.modules
 import torch
 from moca_core.models.sam_vit import VitEncoder, VitShape
 class Watch:
-    """Where a module that is imported now would make its own tensors."""
+    # Where a module that is imported now would make its own tensors.
     places = set()
     def find_spec(self, name, path=None, target=None):
         if name.startswith("transformers"):
