@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from moca_core.errors import StorageError
-from moca_core.models import licences, registry
+from moca_core.models import registry
 from moca_core.models.licences import pending, remember, shown_on
 
 pytestmark = pytest.mark.usefixtures("config_home")
