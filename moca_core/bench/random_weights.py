@@ -15,6 +15,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from moca_core.models.checkpoint import placed_on
+
 Shapes = dict[str, tuple[int, ...]]
 """Shape of each tensor of a state dict, in its order."""
 
@@ -234,14 +236,29 @@ def random_state(shapes: Shapes, seed: int) -> dict[str, Tensor]:
     return state
 
 
-def randomise(model: nn.Module, seed: int = 0) -> None:
-    """Draw every parameter and saved buffer of a model in place, on the device where it is."""
-    generators: dict[torch.device, torch.Generator] = {}
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if tensor.device not in generators:
-                generators[tensor.device] = torch.Generator(tensor.device).manual_seed(seed)
-            draw(name, tensor, generators[tensor.device])
+def fill(
+    model: nn.Module,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    seed: int = 0,
+    official: Callable[[str], str] = str,
+) -> None:
+    """Draw the weights of a model that was built on the meta device, directly on `device`.
+
+    Parameters
+    ----------
+    dtype : of the matrices, see `placed_on`.
+    official : our name of a parameter -> its official one, by which it is drawn.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+    place = placed_on(model, device, dtype)
+    state: dict[str, Tensor] = {}
+    for key, value in model.state_dict().items():
+        tensor = torch.empty(value.shape, dtype=value.dtype, device=device)
+        draw(official(key), tensor, generator)
+        state[key] = place(key, tensor)
+    model.load_state_dict(state, assign=True)
+    model.eval().requires_grad_(False)
 
 
 def _under(prefix: str, shapes: Shapes) -> Shapes:

@@ -57,11 +57,25 @@ class BenchOptions:
     scratch : a temporary folder, deleted afterwards.
     clip : measure this clip where the benchmark measures one, instead of its own.
     repeats : how often what is measured is repeated.
+    dataset, limit : masks to compare on, and how many of its cases.
+    bundle : which encoders; None takes the benchmark's own.
+    device, precision : see `choose_device`.
+    batch : pictures at once.
+    compile : compile the transformers' blocks.
+    tiny : models of the same make and a few thousand times less work, for tests.
     """
 
     scratch: Path
     clip: Path | None = None
     repeats: int = 5
+    dataset: Path | None = None
+    limit: int | None = None
+    bundle: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    batch: int = 8
+    compile: bool = False
+    tiny: bool = False
 
 
 @dataclass

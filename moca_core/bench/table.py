@@ -66,5 +66,15 @@ BENCHES: dict[str, Bench] = {
             "moca_core.bench.window:measure_playback",
             "frames a second with masks on top, and memory while playing",
         ),
+        Bench(
+            "encoders",
+            "moca_core.bench.encoders:measure",
+            "ImageBind, DINO and SAM in full size on random weights, fast and naively",
+        ),
+        Bench(
+            "precision",
+            "moca_core.bench.precision:measure",
+            "masks in half precision against those in float32, on DATASET",
+        ),
     )
 }

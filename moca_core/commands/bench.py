@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from moca_core.bench.report import (
     BenchOptions,
@@ -18,8 +20,12 @@ from moca_core.bench.report import (
 from moca_core.bench.table import BENCHES, Bench
 from moca_core.cli import DONE, STOPPED
 from moca_core.commands.running import StopRequest, say, show, warn
+from moca_core.device import PRECISIONS
 from moca_core.export.results import prepare_folder
 from moca_core.fileio import write_json
+from moca_core.models.registry import BUNDLE_NAMES
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(BenchOptions) if field.name != "scratch")
 
 HELP = (
     "Measure speed and memory on this machine. Prints a table of medians with their targets, "
@@ -30,14 +36,31 @@ HELP = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("name", nargs="?", metavar="NAME", choices=tuple(BENCHES), help="which")
+    parser.add_argument(
+        "dataset",
+        nargs="?",
+        type=Path,
+        metavar="DATASET",
+        help="folder of a data set of layout pairs, which `precision` compares masks on",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
     parser.add_argument("--clip", type=Path, metavar="FILE", help="measure on this clip")
     parser.add_argument(
-        "--repeats", type=repeats, default=5, metavar="N", help="how often to measure (5)"
+        "--repeats", type=count, default=5, metavar="N", help="how often to measure (5)"
     )
+    group = parser.add_argument_group("encoders and precision")
+    group.add_argument("--bundle", choices=BUNDLE_NAMES, help="which encoders")
+    group.add_argument("--device", default="auto", metavar="auto|cpu|cuda:0", help="what computes")
+    group.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="of matrix products (auto)"
+    )
+    group.add_argument("--batch", type=count, default=8, metavar="N", help="pictures at once (8)")
+    group.add_argument("--compile", action="store_true", help="compile the transformers' blocks")
+    group.add_argument("--limit", type=count, metavar="N", help="only N cases of DATASET")
+    group.add_argument("--tiny", action="store_true", help="tiny models, to try the command itself")
 
 
-def repeats(text: str) -> int:
+def count(text: str) -> int:
     """A number from 1 of the command line."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
@@ -55,8 +78,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         # Before the work, not after it.
         prepare_folder(args.json.parent)
+    if (args.name == "precision") != (args.dataset is not None):
+        args.usage_error("DATASET is what `precision` needs, and nothing else takes")
     load = load_average()
-    rows, complete = collect(BENCHES[args.name], args.clip, args.repeats, args.quiet)
+    fields = {name: getattr(args, name) for name in _FIELDS}
+    rows, complete = collect(BENCHES[args.name], fields, args.quiet)
     if not complete:
         warn("Stopped; nothing is written. What was measured until then:")
     say(text_table(rows))
@@ -70,14 +96,17 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
-def collect(bench: Bench, clip: Path | None, repeats: int, quiet: bool) -> tuple[list[Row], bool]:
-    """Run a benchmark with progress; its rows, and False if Ctrl-C ended it early."""
+def collect(bench: Bench, fields: dict[str, Any], quiet: bool) -> tuple[list[Row], bool]:
+    """Run a benchmark with progress; its rows, and False if Ctrl-C ended it early.
+
+    `fields` are those of `BenchOptions` but the scratch folder.
+    """
     from moca_core.commands.progress import ProgressPrinter
 
     rows: list[Row] = []
     printer = ProgressPrinter(quiet)
     with tempfile.TemporaryDirectory(prefix="moca-bench-") as folder, StopRequest() as stop:
-        options = BenchOptions(Path(folder), clip, repeats)
+        options = BenchOptions(Path(folder), **fields)
         try:
             with closing(bench.run(options)) as events:
                 for event in events:
