@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from moca_core.errors import WeightsError
-from moca_core.models.checkpoint import load_strictly, read_torch
+from moca_core.models import checkpoint
+from moca_core.models.checkpoint import load_file, load_strictly, placed_on, read_torch
 
 FORMATS = [pytest.param(True, id="archive"), pytest.param(False, id="old-format")]
 
@@ -119,6 +120,33 @@ def test_holds_no_state_dict(tmp_path: Path, value: Any) -> None:
         read_torch(saved(tmp_path / "other.pt", value))
 
 
+@pytest.mark.parametrize("name", ["teacher", "model"])
+def test_a_state_dict_inside_another(tmp_path: Path, name: str) -> None:
+    value = {"epoch": 3, "optimizer": {"lr": 0.1}, name: {"a": torch.ones(2)}}
+    path = saved(tmp_path / "run.pt", value)
+    assert list(read_torch(path, inside=("teacher", "model"))) == ["a"]
+    with pytest.raises(WeightsError, match=r"run\.pt: holds no state dict"):
+        read_torch(path)
+    with pytest.raises(WeightsError, match=r"run\.pt: holds no state dict"):
+        read_torch(path, inside=("other",))
+
+
+def test_the_first_name_counts_and_a_tensor_of_that_name_is_no_state_dict(tmp_path: Path) -> None:
+    both = {"model": {"b": torch.ones(1)}, "teacher": {"a": torch.ones(2)}}
+    path = saved(tmp_path / "run.pt", both)
+    assert list(read_torch(path, inside=("teacher", "model"))) == ["a"]
+    path = saved(tmp_path / "bare.pt", {"model": torch.ones(1)})
+    assert list(read_torch(path, inside=("model",))) == ["model"]
+
+
+def test_code_inside_is_not_run_either(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    value = {"teacher": {"a": torch.ones(2)}, "args": WritesAFile(trace)}
+    with pytest.raises(WeightsError, match=r"bad\.pt: .*running code"):
+        read_torch(saved(tmp_path / "bad.pt", value), inside=("teacher",))
+    assert not trace.exists()
+
+
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"none\.pt: not there") as caught:
         read_torch(tmp_path / "none.pt")
@@ -172,6 +200,112 @@ def test_unused_prefixes_are_left_out(tmp_path: Path) -> None:
     load_strictly(small_net(), state, tmp_path / "net.pt", unused=("head.",))
     with pytest.raises(WeightsError, match=r"has unknown head\.weight"):
         load_strictly(small_net(), state, tmp_path / "net.pt", unused=("other.",))
+
+
+def test_prefixes_that_were_left_out_are_reported(tmp_path: Path) -> None:
+    extra = {"head.weight": torch.ones(2), "head.bias": torch.ones(2), "tail.weight": torch.ones(1)}
+    state = {**small_net().state_dict(), **extra}
+    unused = ("head.", "body.", "tail.")
+    left = load_strictly(small_net(), state, tmp_path / "net.pt", unused)
+    assert left == {"head.": 2, "tail.": 1}
+    assert load_strictly(small_net(), small_net().state_dict(), tmp_path / "net.pt", unused) == {}
+
+
+def theirs(key: str) -> str:
+    return f"net/{key}"
+
+
+def test_loads_by_the_names_of_the_file(tmp_path: Path) -> None:
+    source, target = small_net(), small_net()
+    state = {theirs(key): value for key, value in source.state_dict().items()}
+    load_strictly(target, state, tmp_path / "net.pt", official=theirs)
+    assert torch.equal(target[0].weight, source[0].weight)
+    bias = state.pop("net/0.bias")
+    with pytest.raises(WeightsError, match=r"lacks net/0\.bias\n") as caught:
+        load_strictly(target, state, tmp_path / "net.pt", official=theirs)
+    assert "moca weights" in caught.value.hint
+    state["net/0.bias"] = bias[:2]
+    with pytest.raises(WeightsError, match=r"has shapes net/0\.bias \(2,\) for \(3,\)"):
+        load_strictly(target, state, tmp_path / "net.pt", official=theirs)
+    # Our own names are unknown there.
+    with pytest.raises(WeightsError, match=r"has unknown 0\.bias"):
+        load_strictly(
+            target,
+            state | {"0.bias": bias, "net/0.bias": bias},
+            tmp_path / "net.pt",
+            official=theirs,
+        )
+
+
+def meta_net() -> nn.Sequential:
+    with torch.device("meta"):
+        return small_net()
+
+
+def test_place_makes_the_parameters(tmp_path: Path) -> None:
+    state, target = small_net().state_dict(), meta_net()
+    load_strictly(
+        target,
+        state,
+        tmp_path / "net.pt",
+        place=lambda key, value: value * 2 if "0." in key else value,
+    )
+    assert torch.equal(target[0].weight, state["0.weight"] * 2)
+    # Assigned, not copied.
+    assert target[1].running_var.data_ptr() == state["1.running_var"].data_ptr()
+
+
+def test_matrices_are_rounded_and_nothing_else() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.LayerNorm(4), nn.Linear(4, 2), nn.Embedding(3, 4))
+    place = placed_on(net, "cpu", torch.bfloat16)
+    kinds = {key: place(key, value.half()).dtype for key, value in net.state_dict().items()}
+    rounded = {key for key, dtype in kinds.items() if dtype == torch.bfloat16}
+    assert rounded == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert set(kinds.values()) == {torch.bfloat16, torch.float32}
+
+
+def mapped_files() -> str:
+    return Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="mappings are read from /proc")
+def test_float32_on_the_cpu_stays_in_the_file(tmp_path: Path) -> None:
+    path = saved(tmp_path / "mapped.pt", small_net().state_dict())
+    target = meta_net()
+    load_file(target, path)
+    assert "mapped.pt" in mapped_files()
+    before = path.read_bytes()
+    with torch.no_grad():
+        target[0].weight.fill_(7.0)  # the mapping is private
+    assert path.read_bytes() == before
+    del target
+    assert "mapped.pt" not in mapped_files()
+
+
+@pytest.mark.parametrize("part", [1, 2**30])
+def test_other_precisions_are_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    monkeypatch.setattr(checkpoint, "_PART_BYTES", part)
+    source = small_net()
+    state = {theirs(key): value for key, value in source.state_dict().items()}
+    path = saved(tmp_path / "copied.pt", {**state, "head.weight": torch.ones(1)})
+    target = meta_net()
+    left = load_file(target, path, dtype=torch.float16, unused=("head.",), official=theirs)
+    assert left == {"head.": 1}
+    assert torch.equal(target[0].weight, source[0].weight.half())
+    assert torch.equal(target[1].weight, source[1].weight)
+    if Path("/proc/self/maps").exists():
+        assert "copied.pt" not in mapped_files()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_load_file_is_strict(tmp_path: Path, dtype: torch.dtype) -> None:
+    path = saved(tmp_path / "wide.pt", small_net(5).state_dict())
+    with pytest.raises(WeightsError, match=r"wide\.pt: .*0\.weight \(5, 3, 3, 3\)"):
+        load_file(meta_net(), path, dtype=dtype)
+    with pytest.raises(WeightsError, match=r"none\.pt: not there"):
+        load_file(meta_net(), tmp_path / "none.pt", dtype=dtype)
 
 
 @pytest.mark.weights
