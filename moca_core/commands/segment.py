@@ -354,11 +354,11 @@ class ClipJob:
         self._stored += event.stored
 
     def _summary(self, wall_s: float) -> dict[str, Any]:
-        from moca_core.models.specs import rows_of
-        from moca_core.models.weights import path_of, sha256_of
+        from moca_core.models.specs import rows_for
+        from moca_core.models.weights import hash_of, is_own, path_of
 
         config = self.segmenter.config
-        rows = [row for row in rows_of(config.bundle) if path_of(row).is_file()]
+        rows = [row for row in rows_for(config.bundle, config.sam) if path_of(row).is_file()]
         return {
             "clip": str(self.clip),
             "complete": self.complete,
@@ -368,7 +368,8 @@ class ClipJob:
             "config_fingerprint": fingerprint(config),
             "seed": config.seed,
             "device": asdict(self.segmenter.device),
-            "weights": {row.name: sha256_of(path_of(row)) for row in rows},
+            "weights": {row.name: hash_of(row) for row in rows},
+            "weights_not_official": [row.name for row in rows if is_own(row)],
             "notes": self._notes,
             "stored_frames": self._stored,
             "seconds": round(wall_s, 3),

@@ -31,6 +31,7 @@ from moca_core.models.sam_decoder import (
     stability_score,
 )
 from moca_core.models.sam_vit import VITS, VitEncoder, VitShape, official_key, which_vit
+from moca_core.models.specs import SAM_FILES
 from moca_core.models.tinyvit import TinyViT
 from moca_core.types import RgbImage
 
@@ -40,14 +41,7 @@ PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 _PROMPTS_AT_ONCE = MappingProxyType({"cpu": 8, "cuda": 32})
 
-FILES: Mapping[str, str] = MappingProxyType(
-    {
-        "mobile": "mobile_sam.pt",
-        "vit_b": "sam_vit_b_01ec64.pth",
-        "vit_l": "sam_vit_l_0b3195.pth",
-        "vit_h": "sam_vit_h_4b8939.pth",
-    }
-)
+FILES = SAM_FILES
 """The official file of every SAM."""
 
 

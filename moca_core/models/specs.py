@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -291,6 +293,24 @@ def rows_of(bundle: str) -> tuple[WeightsRow, ...]:
 def optional_rows(bundle: str) -> tuple[WeightsRow, ...]:
     """The rows of a bundle that only some settings need."""
     return tuple(row for row in ROWS if row.bundle == bundle and row.optional)
+
+
+SAM_FILES: Mapping[str, str] = MappingProxyType(
+    {
+        "mobile": "mobile_sam.pt",
+        "vit_b": "sam_vit_b_01ec64.pth",
+        "vit_l": "sam_vit_l_0b3195.pth",
+        "vit_h": "sam_vit_h_4b8939.pth",
+    }
+)
+"""The file of every SAM in `registry.SAMS`, whichever bundle it serves."""
+
+
+def rows_for(bundle: str, sam: str) -> tuple[WeightsRow, ...]:
+    """The rows that a run needs: those of its bundle, with the SAM that was chosen."""
+    others = {file for name, file in SAM_FILES.items() if name != sam}
+    names = {row.name for row in rows_of(bundle)} - others | {SAM_FILES[sam]}
+    return tuple(row for row in ROWS if row.name in names)
 
 
 def row_named(name: str) -> WeightsRow | None:

@@ -9,7 +9,16 @@ import pytest
 
 from moca_core.models import weights
 from moca_core.models.registry import BUNDLE_NAMES, BUNDLES, SAMS, bundle_row
-from moca_core.models.specs import ROWS, ArchiveSource, UrlSource, optional_rows, row_named, rows_of
+from moca_core.models.specs import (
+    ROWS,
+    SAM_FILES,
+    ArchiveSource,
+    UrlSource,
+    optional_rows,
+    row_named,
+    rows_for,
+    rows_of,
+)
 from moca_core.models.weights import State
 
 UNKNOWN = {"dino_deitsmall16_pretrain.pth"}
@@ -49,6 +58,17 @@ def test_every_bundle_has_files_and_its_own_sam():
         assert sum(name.startswith(sams[bundle.sam]) for name in names) == 1
     for start in sams.values():
         assert sum(row.name.startswith(start) for row in ROWS) == 1
+
+
+@pytest.mark.parametrize("bundle", BUNDLE_NAMES)
+@pytest.mark.parametrize("sam", SAMS)
+def test_a_run_needs_its_bundle_with_the_chosen_sam(bundle, sam):
+    names = [row.name for row in rows_for(bundle, sam)]
+    assert [name for name in names if name in SAM_FILES.values()] == [SAM_FILES[sam]]
+    rest = {row.name for row in rows_of(bundle)} - set(SAM_FILES.values())
+    assert set(names) - {SAM_FILES[sam]} == rest
+    if sam == bundle_row(bundle).sam:
+        assert rows_for(bundle, sam) == rows_of(bundle)
 
 
 def test_who_may_not_use_a_file_commercially_is_told():
