@@ -151,6 +151,9 @@ class Inspector(QWidget):
         chosen = overlay(self.current)
         missing = bool(chosen.map_name) and chosen.map_name not in maps
         self.note.setText(chosen.hint)
+        values = maps.get(chosen.map_name)
+        if values is not None and not chosen.labels and values.min(initial=0.0) < 0:
+            self.note.setText(f"{chosen.hint}; below 0, worse than the picture does on average")
         if missing:
             self.note.setText(
                 "Run on this frame (R) makes it; Run > Keep maps keeps those of all key frames."
@@ -170,4 +173,4 @@ class Inspector(QWidget):
 
     def show_value(self, value: float | None) -> None:
         """Show the map's value under the cursor, which also changes while the cursor rests."""
-        self.value.setText("-" if value is None else f"{value:.4g}")
+        self.value.setText("-" if value is None else f"{value + 0.0:.4g}")

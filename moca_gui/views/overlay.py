@@ -51,6 +51,12 @@ class DrawnMap:
         """Whether the values are labels."""
         return bool(self.labels)
 
+    def share_of(self, value: float | None) -> float | None:
+        """Where `value` lies between the lowest and the highest one, 0 to 1; None if nowhere."""
+        if value is None or not np.isfinite(value) or self.high <= self.low:
+            return None
+        return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
+
 
 def draw_object(item: PackedObject) -> DrawnObject:
     """Unpack a mask and tint it."""
@@ -243,7 +249,7 @@ def paint_colour_bar(painter: QPainter, item: DrawnMap, area: QRectF, under: flo
     head = QRectF(inner.left(), inner.top(), inner.width(), line)
     painter.drawText(head, Qt.AlignmentFlag.AlignLeft, item.title)
     if under is not None:
-        value = f"{int(under)}" if item.discrete else f"{under:.3f}"
+        value = f"{int(under)}" if item.discrete else number_text(under, 3)
         painter.drawText(head, Qt.AlignmentFlag.AlignRight, value)
     if item.discrete:
         painter.setPen(_DIM)
@@ -254,10 +260,31 @@ def paint_colour_bar(painter: QPainter, item: DrawnMap, area: QRectF, under: flo
     gradient = QImage(rgb.data, 256, 1, 768, QImage.Format.Format_RGB888)
     bar = QRectF(inner.left(), head.bottom() + 6, inner.width(), 10)
     painter.drawImage(bar, gradient)
-    if under is not None and item.high > item.low:
-        x = bar.left() + bar.width() * (under - item.low) / (item.high - item.low)
+    share = item.share_of(under)
+    if share is not None:
+        x = bar.left() + bar.width() * share
         painter.fillRect(QRectF(x - 1, bar.top() - 2, 2, bar.height() + 4), _TEXT)
     painter.setPen(_DIM)
     foot = QRectF(inner.left(), bar.bottom() + 4, inner.width(), line)
-    painter.drawText(foot, Qt.AlignmentFlag.AlignLeft, f"{item.low:.2f}")
-    painter.drawText(foot, Qt.AlignmentFlag.AlignRight, f"{item.high:.2f}")
+    low, high = number_text(item.low, 2), number_text(item.high, 2)
+    painter.drawText(foot, Qt.AlignmentFlag.AlignLeft, low)
+    painter.drawText(foot, Qt.AlignmentFlag.AlignRight, high)
+    zero = item.share_of(0.0) if item.low < 0 < item.high else None
+    if zero is not None:
+        # Evidence below the picture's mean is negative: where it turns is what one looks for.
+        x = bar.left() + bar.width() * zero
+        painter.fillRect(QRectF(x - 0.5, bar.top(), 1, bar.height() + 4), _DIM)
+        left = bar.left() + metrics.horizontalAdvance(f"{low} 0")
+        right = bar.right() - metrics.horizontalAdvance(f"0 {high}")
+        if left <= x <= right:
+            mark = QRectF(x - 10, foot.top(), 20, line)
+            painter.drawText(mark, Qt.AlignmentFlag.AlignHCenter, "0")
+
+
+def number_text(value: float, digits: int) -> str:
+    """A number in a fixed form, never as minus nothing.
+
+    >>> number_text(-0.001, 2), number_text(-0.25, 2)
+    ('0.00', '-0.25')
+    """
+    return f"{round(value, digits) + 0.0:.{digits}f}"
