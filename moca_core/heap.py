@@ -34,3 +34,14 @@ def keep_freed_memory() -> bool:
         (_TOP_PAD, 16 * _MIB),
     )
     return all(mallopt(name, value) == 1 for name, value in settings)
+
+
+def give_back() -> bool:
+    """Return freed memory to the system after all, such as that of encoders that are gone."""
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (OSError, AttributeError) as error:
+        _log.debug("malloc_trim can't be called (%s)", error)
+        return False
