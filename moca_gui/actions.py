@@ -9,6 +9,8 @@ from typing import Any
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu, QMenuBar, QWidget
 
+from moca_core.models.registry import BUNDLES, SAMS
+
 MENUS = ("File", "Edit", "View", "Playback", "Run", "Help")
 
 
@@ -25,10 +27,12 @@ class ActionRow:
     keys : shortcuts, the first is shown in the menu.
     arguments : handed to the slot.
     checkable : the slot gets the checked state as its last argument.
-    needs : `clip`, `range`, `result` or `job`: greyed out without it.
+    needs : `clip`, `range`, `result`, `job` or `idle` (no job): greyed out without it.
     group : one action of a group is checked; the slot doesn't get the state.
     separator : a line above it in the menu.
     icon : name in `icons.py`.
+    submenu : of the menu, in which it stands.
+    tip : the tool tip; by default its text and its keys.
     """
 
     name: str
@@ -42,9 +46,36 @@ class ActionRow:
     needs: str = ""
     separator: bool = False
     icon: str = ""
+    submenu: str = ""
+    tip: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its text as it is read outside of its menu."""
+        text = self.text.replace("&", "").rstrip("…")
+        return f"{self.submenu}: {text}" if self.submenu else text
 
 
 R = ActionRow
+_SAM_TITLES = {
+    "": "Masks by the SAM that belongs to them",
+    "mobile": "Masks by MobileSAM",
+    "vit_b": "Masks by SAM ViT-B",
+    "vit_l": "Masks by SAM ViT-L",
+    "vit_h": "Masks by SAM ViT-H",
+}
+_ENCODERS = (
+    *(
+        R(f"bundle_{row.name}", row.title, "Run", "encoders.choose", (f"Ctrl+{number}",),
+          (row.name,), group="bundle", needs="idle", submenu="Encoders", tip=row.about)
+        for number, row in enumerate(BUNDLES, start=1)
+    ),
+    *(
+        R(f"sam_{name or 'own'}", _SAM_TITLES[name], "Run", "encoders.choose_sam", (), (name,),
+          group="sam", needs="idle", submenu="Encoders", separator=not name)
+        for name in ("", *SAMS)
+    ),
+)  # fmt: skip
 ACTIONS = (
     R("open", "&Open…", "File", "ask_open", ("Ctrl+O",), icon="open"),
     R("open_demo", "Open the &demo clip", "File", "open_demo"),
@@ -54,9 +85,9 @@ ACTIONS = (
     R("set_out", "Set &out point", "Edit", "session.set_out", ("]",), needs="clip"),
     R("clear_range", "&Clear range", "Edit", "session.clear_range", ("Ctrl+Shift+A",),
       needs="range"),
-    R("copy_frame", "Copy &frame with masks", "Edit", "copy_frame", ("Ctrl+C",), needs="clip",
+    R("copy_frame", "Copy &frame with masks", "Edit", "stage.copy_frame", ("Ctrl+C",), needs="clip",
       separator=True),
-    R("overlays", "&Hide overlays", "View", "set_overlays_hidden", ("H",), checkable=True,
+    R("overlays", "&Hide overlays", "View", "stage.set_hidden", ("H",), checkable=True,
       icon="eye"),
     R("overlay_masks", "&Masks", "View", "inspector.choose", ("1",), ("masks",),
       group="overlay", separator=True),
@@ -109,7 +140,8 @@ ACTIONS = (
       needs="result", icon="next_result"),
     R("start", "To the start", "Playback", "player.go_start", ("Home",), needs="clip"),
     R("end", "To the end", "Playback", "player.go_end", ("End",), needs="clip"),
-    R("go_to", "&Go to frame or time…", "Playback", "ask_position", ("Ctrl+G",), needs="clip"),
+    R("go_to", "&Go to frame or time…", "Playback", "dialogs.ask_position", ("Ctrl+G",),
+      needs="clip"),
     R("loop", "&Loop", "Playback", "player.set_looping", ("Ctrl+L",), checkable=True,
       separator=True, icon="loop"),
     R("faster", "Faster", "Playback", "player.change_speed", (">",), (1,)),
@@ -124,9 +156,10 @@ ACTIONS = (
       separator=True),
     R("clear_results", "Forget &results in memory", "Run", "session.clear_results", (),
       needs="result"),
-    R("weights", "&Weights…", "Run", "show_weights", (), separator=True),
-    R("shortcuts", "&Keyboard shortcuts", "Help", "show_shortcuts", ("Ctrl+/", "F1")),
-    R("about", "&About", "Help", "show_about", (), separator=True),
+    *_ENCODERS,
+    R("weights", "&Weights…", "Run", "dialogs.show_weights"),
+    R("shortcuts", "&Keyboard shortcuts", "Help", "dialogs.show_shortcuts", ("Ctrl+/", "F1")),
+    R("about", "&About", "Help", "dialogs.show_about", (), separator=True),
 )  # fmt: skip
 
 
@@ -152,7 +185,7 @@ def make_actions(window: QWidget) -> dict[str, QAction]:
         action.setCheckable(row.checkable or bool(row.group))
         if row.group:
             groups.setdefault(row.group, QActionGroup(window)).addAction(action)
-        tip = row.text.replace("&", "").rstrip("…")
+        tip = row.tip or row.title
         action.setToolTip(
             f"{tip} ({', '.join(key_text(k) for k in row.keys)})" if row.keys else tip
         )
@@ -171,12 +204,17 @@ def _caller(window: QWidget, row: ActionRow) -> Callable[[bool], None]:
 
 
 def fill_menus(bar: QMenuBar, actions: dict[str, QAction]) -> dict[str, QMenu]:
-    """Put the actions into their menus."""
+    """Put the actions into their menus; returns these and the submenus by their titles."""
     menus = {title: bar.addMenu(f"&{title}") for title in MENUS}
     for row in ACTIONS:
-        if row.separator:
+        if row.submenu and row.submenu not in menus:
             menus[row.menu].addSeparator()
-        menus[row.menu].addAction(actions[row.name])
+            menus[row.submenu] = menus[row.menu].addMenu(f"&{row.submenu}")
+            menus[row.submenu].setToolTipsVisible(True)
+        menu = menus[row.submenu or row.menu]
+        if row.separator:
+            menu.addSeparator()
+        menu.addAction(actions[row.name])
     return menus
 
 

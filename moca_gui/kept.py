@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from moca_core.config import SegmentConfig
 from moca_core.errors import MocaError
 from moca_core.types import FrameResult
 
@@ -14,6 +16,10 @@ _log = logging.getLogger(__name__)
 
 class Store(Protocol):
     """What is needed of `moca_core.pipeline.store.ClipStore`."""
+
+    def frames(self) -> list[int]:
+        """Numbers of the stored frames, ascending."""
+        ...
 
     def load(self, frame: int, maps: bool = False) -> FrameResult | None:
         """The stored result of a frame, or None."""
@@ -38,6 +44,13 @@ class KeptResults:
         self._keeping = store is not None
         self._trouble = trouble
 
+    def results(self) -> Iterator[FrameResult]:
+        """All results that are stored, in their order, without maps."""
+        for frame in self._store.frames() if self._store is not None else ():
+            result = self.load(frame)
+            if result is not None:
+                yield result
+
     def load(self, frame: int, maps: bool = False) -> FrameResult | None:
         """The stored result of a frame, or None."""
         return None if self._store is None else self._store.load(frame, maps)
@@ -59,12 +72,15 @@ class KeptResults:
         return f"The results of this run aren't kept on disk: {trouble}" if trouble else ""
 
 
-def open_results(clip: Path, segmenter: Any) -> KeptResults:
-    """The stored results of `clip` under the segmenter's configuration; never raises for a disk."""
+def open_results(clip: Path, config: SegmentConfig) -> KeptResults:
+    """The stored results of `clip` under a configuration; never raises for a disk.
+
+    Imports torch: call it in the worker only.
+    """
     from moca_core.pipeline.store import ResultStore
 
     try:
-        return KeptResults(ResultStore().open(clip, segmenter.config))
+        return KeptResults(ResultStore().open(clip, config))
     except MocaError as error:
         _log.warning("%s", error)
         return KeptResults(None, error.message)

@@ -17,25 +17,22 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QApplication,
-    QDialog,
     QFileDialog,
     QMainWindow,
 )
 
+from moca_core.config import SegmentConfig
 from moca_core.errors import MocaError
 from moca_core.paths import resource
 from moca_gui import theme as themes
 from moca_gui.actions import ACTIONS, fill_menus, make_actions
-from moca_gui.dialogs.about import AboutDialog
-from moca_gui.dialogs.errors import ErrorDialog
-from moca_gui.dialogs.goto import GoToDialog
-from moca_gui.dialogs.shortcuts import ShortcutsDialog
-from moca_gui.dialogs.weights import WeightsDialog
+from moca_gui.dialogs.opening import Dialogs
+from moca_gui.encoders import Encoders
 from moca_gui.icons import icon, logo
 from moca_gui.jobs import JobPool
 from moca_gui.kept import KeptResults, open_results
 from moca_gui.opener import OpenedClip, Opener, open_video
-from moca_gui.panels.inspector import Inspector, overlay
+from moca_gui.panels.inspector import Inspector
 from moca_gui.panels.log import LogPanel
 from moca_gui.panels.objects import ObjectsPanel
 from moca_gui.panels.recent import RecentMenu
@@ -49,8 +46,8 @@ from moca_gui.session import Clip, Session
 from moca_gui.settings import Settings, WindowState
 from moca_gui.shell import make_docks, make_tool_bar, stack_body
 from moca_gui.sound import SoundPart, SoundPicture, read_sound
+from moca_gui.stage import Stage
 from moca_gui.views.frame_view import FrameView
-from moca_gui.views.overlay import draw_map
 from moca_gui.weights import ManagedWeights, WeightsSource
 
 if TYPE_CHECKING:
@@ -67,8 +64,8 @@ class Services:
     open_reader: Callable[[Path], VideoReader] = open_video
     read_sound: Callable[[Clip], Iterator[SoundPart]] = read_sound
     audio_factory: AudioFactory = open_audio_clock
-    make_segmenter: Callable[[], SegmenterLike] = load_segmenter
-    open_store: Callable[[Path, SegmenterLike], KeptResults] = open_results
+    make_segmenter: Callable[[SegmentConfig], SegmenterLike] = load_segmenter
+    open_store: Callable[[Path, SegmentConfig], KeptResults] = open_results
     weights: WeightsSource = field(default_factory=ManagedWeights)
 
 
@@ -95,17 +92,21 @@ class MainWindow(QMainWindow):
         self.player.muted = self.settings.get("muted")
         self.sound = SoundPicture(self.pool, services.read_sound, self)
         self.opener = Opener(self.pool, services.open_reader, self)
-        self.weights = services.weights
         self.runner = Runner(
             self.session,
             self.pool,
             self.settings,
             services.make_segmenter,
             services.open_store,
-            self._weights_ready,
             self,
         )
         self.actions_by_name = make_actions(self)
+        self.dialogs = Dialogs(
+            self, self.session, self.player, self.pool, self.settings, services.weights
+        )
+        self.encoders = Encoders(
+            self.session, self.runner, self.settings, self.dialogs, self.actions_by_name
+        )
         self._make_parts()
         self.docks = make_docks(self, self.objects, self.inspector, self.log)
         self.menus = fill_menus(self.menuBar(), self.actions_by_name)
@@ -115,6 +116,7 @@ class MainWindow(QMainWindow):
         self._add_dock_actions()
         self._connect()
         self._set_checks()
+        self._on_encoders()
         self.apply_theme(self.theme)
         self._enable_actions()
         self._default_docks = bytes(self.saveState().data())
@@ -130,6 +132,7 @@ class MainWindow(QMainWindow):
         self.timeline = Timeline(self.session, self.player, self.sound, self.theme)
         self.objects = ObjectsPanel(self.session)
         self.inspector = Inspector(self.session)
+        self.stage = Stage(self.session, self.view, self.inspector)
         self.log = LogPanel()
         self.status = StatusBar(self.session)
         self.setStatusBar(self.status)
@@ -142,16 +145,12 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         session = self.session
-        session.clip_changed.connect(self._refresh_view)
-        session.frame_changed.connect(self._refresh_view)
-        session.objects_changed.connect(self._refresh_view)
         session.result_changed.connect(self._on_result)
         session.noted.connect(self.log.write)
         for signal in (session.clip_changed, session.range_changed, self.runner.changed):
             signal.connect(self._enable_actions)
-        self.inspector.overlay_changed.connect(self._on_overlay)
-        self.view.hovered.connect(
-            lambda pixel: self.inspector.show_cursor(pixel, self.view.map_value())
+        self.inspector.overlay_changed.connect(
+            lambda name: self.actions_by_name[f"overlay_{name}"].setChecked(True)
         )
         self.player.sound_changed.connect(self._on_sound)
         self.player.loop_changed.connect(self.actions_by_name["loop"].setChecked)
@@ -161,6 +160,8 @@ class MainWindow(QMainWindow):
         self.runner.failed.connect(self._on_run_failed)
         self.runner.ended.connect(session.note)
         self.status.job.cancel_pressed.connect(self.runner.cancel)
+        self.encoders.changed.connect(self._on_encoders)
+        self.dialogs.log_wanted.connect(lambda: self.docks["Log"].show())
         self.start_page.open_pressed.connect(self.ask_open)
         self.start_page.demo_pressed.connect(self.open_demo)
         self.start_page.recent_pressed.connect(self.open_path)
@@ -197,7 +198,7 @@ class MainWindow(QMainWindow):
         try:
             self.open_path(resource("demo/demo.mp4"))
         except FileNotFoundError as error:
-            self.show_error(
+            self.dialogs.show_error(
                 "Can't open the demo clip", MocaError(str(error), "Install the program again.")
             )
 
@@ -241,7 +242,7 @@ class MainWindow(QMainWindow):
 
     def _on_open_failed(self, path: Path, error: BaseException) -> None:
         self.log.write(f"{path}: {error}")
-        self.show_error(f"Can't open {path.name}", error)
+        self.dialogs.show_error(f"Can't open {path.name}", error)
         self.open_failed.emit()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
@@ -254,54 +255,12 @@ class MainWindow(QMainWindow):
             event.acceptProposedAction()
             self.open_path(path)
 
-    # -- what is on screen --------------------------------------------------------------------
+    # -- answers to the parts -----------------------------------------------------------------
 
     def _on_result(self, frame: int) -> None:
-        if frame in (-1, self.session.frame):
-            self._refresh_view()
         # One result is enough for the actions that need any.
         if frame == -1 or len(self.session.results) == 1:
             self._enable_actions()
-
-    def _refresh_view(self) -> None:
-        session = self.session
-        result = session.result
-        chosen = overlay(self.inspector.current)
-        values = session.results.maps(session.frame).get(chosen.map_name)
-        drawn = None
-        if values is not None:
-            drawn = draw_map(chosen.text, values, chosen.labels, chosen.bare_zero)
-        banner = ""
-        if chosen.map_name and values is None and session.image is not None:
-            banner = f"No {chosen.text.lower()} map of this frame: run on it (R)"
-        elif result is not None and not result.objects:
-            banner = f"No mask: {result.reason}"
-        elif result is not None and result.coarse:
-            banner = "Coarse mask: no proposal matched"
-        self.view.show_frame(
-            session.image,
-            result,
-            session.hidden_objects,
-            banner,
-            drawn,
-            masks=not chosen.map_name,
-        )
-        self.inspector.show_value(self.view.map_value())
-
-    def _on_overlay(self, name: str) -> None:
-        self.actions_by_name[f"overlay_{name}"].setChecked(True)
-        self._refresh_view()
-
-    def set_overlays_hidden(self, hidden: bool) -> None:
-        """Hide or show everything over the frame."""
-        self.view.set_overlays_shown(not hidden)
-
-    def copy_frame(self) -> None:
-        """Put the frame with what is drawn over it on the clipboard, at its own size."""
-        if self.session.image is None:
-            return
-        QGuiApplication.clipboard().setImage(self.view.picture())
-        self.session.note("Frame copied.")
 
     def _enable_actions(self) -> None:
         there = {
@@ -310,6 +269,7 @@ class MainWindow(QMainWindow):
             "range": self.session.range is not None,
             "result": len(self.session.results) > 0,
             "job": self.runner.job is not None,
+            "idle": self.runner.job is None,
         }
         for row in ACTIONS:
             self.actions_by_name[row.name].setEnabled(there[row.needs])
@@ -318,10 +278,11 @@ class MainWindow(QMainWindow):
             action.setEnabled(action.isEnabled() and not there["job"])
         self.run_button.setEnabled(there["clip"])
 
-    # -- answers to the parts -----------------------------------------------------------------
-
     def _on_sound(self) -> None:
         self.status.show_sound(self.player.sound_note)
+
+    def _on_encoders(self) -> None:
+        self.status.show_encoders(self.encoders.row.title, self.encoders.row.about)
 
     def _on_runner(self) -> None:
         job = self.runner.job
@@ -332,38 +293,9 @@ class MainWindow(QMainWindow):
 
     def _on_run_failed(self, error: BaseException, title: str) -> None:
         self.log.write(f"{title}: {error}")
-        self.show_error(f"{title} failed", error)
-
-    def show_error(self, title: str, error: BaseException) -> None:
-        """Show what happened and what to try."""
-        dialog = ErrorDialog(title, error, self)
-        dialog.log_pressed.connect(self.docks["Log"].show)
-        self._open_dialog(dialog)
-
-    def _weights_ready(self) -> bool:
-        if all(row.present for row in self.weights.rows()):
-            return True
-        dialog = self.show_weights()
-        dialog.completed.connect(self.runner.retry)
-        return False
+        self.dialogs.show_error(f"{title} failed", error)
 
     # -- slots of actions ---------------------------------------------------------------------
-
-    def ask_position(self) -> None:
-        """Ask for a frame or a time and go there."""
-        clip = self.session.clip
-        if clip is None:
-            return
-        dialog = GoToDialog(clip.frame_count, self)
-
-        def go() -> None:
-            if isinstance(dialog.position, int):
-                self.player.seek(dialog.position)
-            elif dialog.position is not None:
-                self.player.seek_time(dialog.position)
-
-        dialog.accepted.connect(go)
-        self._open_dialog(dialog)
 
     def set_muted(self, muted: bool) -> None:
         """Silence the sound, and keep that."""
@@ -406,24 +338,6 @@ class MainWindow(QMainWindow):
     def reset_layout(self) -> None:
         """Put the docks back where they were at first."""
         self.restoreState(self._default_docks)
-
-    def show_weights(self) -> WeightsDialog:
-        """Show the weights files and their state."""
-        dialog = WeightsDialog(self.pool, self.weights, self)
-        self._open_dialog(dialog)
-        return dialog
-
-    def show_shortcuts(self) -> None:
-        """List the keyboard shortcuts."""
-        self._open_dialog(ShortcutsDialog(self))
-
-    def show_about(self) -> None:
-        """Say what this program is."""
-        self._open_dialog(AboutDialog(self))
-
-    def _open_dialog(self, dialog: QDialog) -> None:
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.open()
 
     # -- opening and closing ------------------------------------------------------------------
 

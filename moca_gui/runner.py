@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -66,11 +68,39 @@ class RunRequest:
     keep_maps: bool = False
 
 
-def load_segmenter() -> SegmenterLike:
+def load_segmenter(config: SegmentConfig) -> SegmenterLike:
     """The real segmenter. Imports torch: call it in the worker only."""
     from moca_core.pipeline.segmenter import Segmenter
 
-    return Segmenter(SegmentConfig(), device="auto")
+    return Segmenter(config, device="auto")
+
+
+class Warm:
+    """The encoders that stay in memory between two runs, with their configuration."""
+
+    def __init__(self) -> None:
+        self.segmenter: SegmenterLike | None = None
+        self.config: SegmentConfig | None = None
+
+    def take(self, segmenter: SegmenterLike, config: SegmentConfig) -> None:
+        """Keep these."""
+        self.segmenter, self.config = segmenter, config
+
+    def let_go(self) -> None:
+        """Keep none; their memory goes back to the system."""
+        had, self.segmenter, self.config = self.segmenter is not None, None, None
+        if had and "torch" in sys.modules:
+            from moca_core.heap import give_back
+            from moca_core.models.compute import empty_cache
+
+            gc.collect()
+            empty_cache()
+            give_back()
+
+    def leaving(self) -> Iterator[StageEvent]:
+        """`let_go` as a job."""
+        yield StageEvent("freeing encoders")
+        self.let_go()
 
 
 class Runner(QObject):
@@ -88,20 +118,20 @@ class Runner(QObject):
         session: Session,
         pool: JobPool,
         settings: Settings,
-        make_segmenter: Callable[[], SegmenterLike] = load_segmenter,
-        open_store: Callable[[Path, SegmenterLike], KeptResults] = open_results,
-        ready: Callable[[], bool] = lambda: True,
+        make_segmenter: Callable[[SegmentConfig], SegmenterLike] = load_segmenter,
+        open_store: Callable[[Path, SegmentConfig], KeptResults] = open_results,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self.session = session
         self.job: Job | None = None
+        self.config = SegmentConfig()  # of the next run
+        self.ready: Callable[[], bool] = lambda: True  # asked before a run begins
         self._pool = pool
         self._settings = settings
         self._make_segmenter = make_segmenter
         self._open_store = open_store
-        self._ready = ready
-        self._segmenter: SegmenterLike | None = None  # kept warm; touched by the worker only
+        self._warm = Warm()  # touched by the worker only while there is one
         self._left: Job | None = None  # cancelled, but in the middle of a step
         self._request: RunRequest | None = None
         self._pace = Pace()
@@ -147,6 +177,39 @@ class Runner(QObject):
             self._left = job
             self._end(job, JobState.CANCELLED)
 
+    def use(self, config: SegmentConfig) -> None:
+        """Make the runs to come with `config`; encoders of another one leave the memory."""
+        self.config = config
+        self._let_go_of_others()
+
+    def _let_go_of_others(self) -> None:
+        """Free encoders that the next run doesn't use, beside the window: that takes a moment."""
+        if self.job is not None or self._left is not None:
+            return  # the worker has them; the next run begins with this
+        if self._warm.segmenter is not None and self._warm.config != self.config:
+            warm, self._warm = self._warm, Warm()
+            self._pool.start("freeing encoders", warm.leaving)
+
+    def load_kept(self) -> None:
+        """Show the results that were kept of the open clip, as they are read."""
+        clip = self.session.clip
+        if clip is not None:
+            self._pool.start(
+                "kept results",
+                partial(self._kept, clip, self.config),
+                on_event=partial(self._on_kept, clip, self.config),
+            )
+
+    def _kept(self, clip: Clip, config: SegmentConfig) -> Iterator[PackedResult]:
+        for result in self._open_store(clip.path, config).results():
+            yield pack(result)
+
+    def _on_kept(self, clip: Clip, config: SegmentConfig, result: PackedResult) -> None:
+        shown = clip is self.session.clip and config == self.config
+        # What is in memory already may have maps.
+        if shown and self.session.results.get(result.frame) is None:
+            self.session.add_result(result)
+
     def retry(self) -> None:
         """Start the run that was asked for last, once what it lacked is there."""
         if self._request is not None:
@@ -160,29 +223,33 @@ class Runner(QObject):
             self.session.note("A run is under way. Cancel it first (Esc).")
             return
         self._request = request
-        if not self._ready():
+        if not self.ready():
             return
         self._pace = Pace()
         self._count = self._stored = 0
         self._number += 1
         self.job = self._pool.start(
             request.title,
-            partial(self._events, clip, request, self._left),
-            on_event=partial(self._on_event, clip, self._number, request.frames != "all"),
+            partial(self._events, clip, request, self.config, self._left),
+            on_event=partial(self._on_event, clip, self.config, self._number, request),
             on_finished=self._on_finished,
         )
         self.progressed.emit(f"{request.title}: starting", 0, 0, None)
         self.changed.emit()
 
-    def _events(self, clip: Clip, request: RunRequest, left: Job | None) -> Iterator[Any]:
+    def _events(
+        self, clip: Clip, request: RunRequest, config: SegmentConfig, left: Job | None
+    ) -> Iterator[Any]:
         """The generator of the worker thread; `left` is a stopped run that may be at work still."""
         while left is not None and not left.wait(0.05):
             yield StageEvent("waiting for the stopped run")
-        if self._segmenter is None:
+        if self._warm.config != config:
             yield StageEvent("loading the models")
-            self._segmenter = self._make_segmenter()
-        segmenter = self._segmenter
-        kept = self._open_store(clip.path, segmenter)
+            self._warm.let_go()
+            self._warm.take(self._make_segmenter(config), config)
+        segmenter = self._warm.segmenter
+        assert segmenter is not None
+        kept = self._open_store(clip.path, config)
         options: dict[str, Any] = {"keep_maps": request.keep_maps, "store": kept}
         if request.start_s is not None:
             options |= {"start_s": request.start_s, "end_s": request.end_s}
@@ -205,11 +272,14 @@ class Runner(QObject):
         if note := kept.take_note():
             yield NoteEvent(note)
 
-    def _on_event(self, clip: Clip, number: int, one_frame: bool, event: Any) -> None:
-        if isinstance(event, Finished) and clip is self.session.clip:
+    def _on_event(
+        self, clip: Clip, config: SegmentConfig, number: int, request: RunRequest, event: Any
+    ) -> None:
+        shown = clip is self.session.clip and config == self.config
+        if isinstance(event, Finished) and shown:
             # Also after a cancel: what is finished is kept.
             result = event.result
-            if one_frame:
+            if request.frames != "all":
                 result = self.session.results.known_numbers(result)
             self.session.add_result(result)
         if self.job is None or number != self._number:
@@ -236,6 +306,7 @@ class Runner(QObject):
     def _on_finished(self, job: Job) -> None:
         if job is self._left:
             self._left = None
+            self._let_go_of_others()
         elif job is self.job:
             self._end(job, job.state)
 

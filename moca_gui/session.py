@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,14 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QImage
 
 from moca_core.media.audio import frame_window
+from moca_core.models.registry import bundle_row
 from moca_gui.results import PackedResult, ResultStore
 
 if TYPE_CHECKING:
     from moca_core.media.video import VideoReader
+
+_SHELF = 2
+"""Sets of results that are kept beside those on screen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +76,15 @@ class Session(QObject):
         self.image: QImage | None = None
         self.range: tuple[int, int] | None = None  # first and last frame, both inside
         self.hidden_objects: set[int] = set()
-        self.audio_window_s = 2.0  # of the compact bundle, whose module imports torch
+        self.audio_window_s = bundle_row("compact").window_s
+        self._method = ""  # names what the results on screen were made with
+        self._shelf: OrderedDict[str, ResultStore] = OrderedDict()
 
     def set_clip(self, clip: Clip | None) -> None:
         """Put `clip` in place of the open one; the caller closes the old reader."""
         self.clip = clip
         self.results = ResultStore(clip.frame_count if clip else 0)
+        self._shelf.clear()
         self.frame = 0
         self.image = None
         self.range = None
@@ -101,7 +109,21 @@ class Session(QObject):
 
     def clear_results(self) -> None:
         """Forget the results in memory."""
+        self._shelf.clear()
         self.results.clear()
+        self.result_changed.emit(-1)
+
+    def use_method(self, method: str, audio_window_s: float) -> None:
+        """Show the results that were made with `method`; those of another one are put aside."""
+        self.audio_window_s = audio_window_s
+        if method != self._method:
+            self._shelf[self._method] = self.results
+            empty = ResultStore(self.clip.frame_count if self.clip else 0)
+            self.results = self._shelf.pop(method, empty)
+            while len(self._shelf) > _SHELF:
+                self._shelf.popitem(last=False)
+            self._method = method
+            self.hidden_objects = set()  # its numbers mean other objects
         self.result_changed.emit(-1)
 
     def set_range(self, first: int, last: int) -> None:

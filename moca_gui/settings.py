@@ -10,8 +10,10 @@ from typing import Any
 
 from PySide6.QtCore import QSettings
 
+from moca_core.config import SegmentConfig
 from moca_core.errors import StorageError
 from moca_core.fileio import write_json
+from moca_core.models.registry import BUNDLE_NAMES, SAMS
 from moca_core.paths import config_dir
 from moca_gui.theme import THEME_CHOICES
 
@@ -43,6 +45,10 @@ SETTINGS = (
     Setting("muted", False),
     Setting("keep_maps", False),
     Setting("key_frame_every_s", 1.0, limits=(0.1, 10.0)),
+    Setting("bundle", "compact", choices=BUNDLE_NAMES),
+    # "" and 0 take the bundle's own.
+    Setting("sam", "", choices=("", *SAMS)),
+    Setting("image_side", 0, choices=(0, 224, 336, 448)),
 )
 _ROWS = {row.key: row for row in SETTINGS}
 
@@ -80,6 +86,12 @@ class Settings:
         except StorageError as error:
             # A setting that can't be kept is no reason to stop the user's work.
             _log.warning("%s", error)
+
+
+def segment_config(settings: Settings) -> SegmentConfig:
+    """The configuration of runs that the settings ask for."""
+    keys = ("bundle", "sam", "image_side")
+    return SegmentConfig(**{key: settings.get(key) for key in keys})
 
 
 class WindowState:

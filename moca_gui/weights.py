@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
 
-DEFAULT_BUNDLE = "compact"
+from moca_core.config import SegmentConfig
+
+if TYPE_CHECKING:
+    from moca_core.models.specs import WeightsRow
+    from moca_core.models.weights import FetchEvent
+
+SAM_FILES: Mapping[str, str] = MappingProxyType(
+    {
+        "mobile": "mobile_sam.pt",
+        "vit_b": "sam_vit_b_01ec64.pth",
+        "vit_l": "sam_vit_l_0b3195.pth",
+        "vit_h": "sam_vit_h_4b8939.pth",
+    }
+)
+"""As in `moca_core.models.sam`, which imports torch."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +38,11 @@ class WeightRow:
     present : whether it is here, by its size.
     role : what it is for.
     state : `ready`, `missing`, `partly fetched` or `damaged`.
+    bundle : the bundle that it belongs to.
+    optional : the bundle runs without it.
+    own : the user brought it, and it isn't the official file.
+    checked : it was read, and hasn't changed since.
+    hash_known : its official SHA-256 is known; otherwise its size is only about right.
     """
 
     name: str
@@ -31,6 +51,27 @@ class WeightRow:
     present: bool
     role: str = ""
     state: str = ""
+    bundle: str = "compact"
+    optional: bool = False
+    own: bool = False
+    checked: bool = False
+    hash_known: bool = True
+
+    @property
+    def size_text(self) -> str:
+        """Its size in words."""
+        return size_text(self.size_bytes) if self.hash_known else f"~{size_text(self.size_bytes)}"
+
+    @property
+    def state_text(self) -> str:
+        """What is known of it, in words."""
+        if not self.present:
+            return self.state or "missing"
+        if self.own:
+            return "own file, not official"
+        if not self.checked:
+            return "here, not verified"
+        return "official, verified" if self.hash_known else "here, structure checked"
 
 
 @dataclass(frozen=True)
@@ -45,52 +86,119 @@ class FetchProgress:
 
 
 class WeightsSource(Protocol):
-    """Where the dialog looks and fetches from."""
+    """Where the dialog looks and fetches from. What isn't a generator is quick."""
 
-    def rows(self) -> list[WeightRow]:
-        """The files of the default bundle; quick enough for the GUI thread."""
+    def rows(self, bundle: str) -> list[WeightRow]:
+        """The files of a bundle, those that it can't run without first."""
         ...
 
-    def fetch(self) -> Iterator[FetchProgress]:
+    def needed(self, config: SegmentConfig) -> list[WeightRow]:
+        """The files that a run with `config` reads."""
+        ...
+
+    def replaceable(self) -> Sequence[str]:
+        """Names of the files in whose place another checkpoint of the same model may stand."""
+        ...
+
+    def fetch(self, names: Sequence[str]) -> Iterator[FetchProgress]:
         """Fetch what is missing; a stop between two yields keeps what has come so far."""
         ...
 
-    def take(self, path: Path) -> Iterator[FetchProgress]:
-        """Copy a file that the user has to where it belongs."""
+    def take(self, path: Path, name: str = "") -> Iterator[FetchProgress]:
+        """Copy a file that the user has to where it belongs, or to the place of `name`."""
+        ...
+
+    def verify(self, names: Sequence[str]) -> Iterator[FetchProgress]:
+        """Read files; the last event of each has its state as its text."""
         ...
 
 
 class ManagedWeights:
-    """The weights manager of the core, for one bundle."""
+    """The weights manager of the core."""
 
-    def __init__(self, bundle: str = DEFAULT_BUNDLE) -> None:
-        self.bundle = bundle
+    def rows(self, bundle: str) -> list[WeightRow]:
+        """The files of a bundle; looks at their sizes only."""
+        from moca_core.models.specs import optional_rows, rows_of  # the window shows before them
 
-    def rows(self) -> list[WeightRow]:
-        """The files of the bundle; looks at their sizes only."""
-        from moca_core.models import weights  # here, so that the window shows before it
-        from moca_core.models.specs import rows_of
+        return [_seen(row) for row in (*rows_of(bundle), *optional_rows(bundle))]
 
-        found = []
-        for row in rows_of(self.bundle):
-            state = weights.state(row)
-            present = state is weights.State.READY
-            found.append(WeightRow(row.name, row.size, row.licence, present, row.role, state.value))
-        return found
+    def needed(self, config: SegmentConfig) -> list[WeightRow]:
+        """The files of the bundle, with the SAM of `config` in place of the bundle's."""
+        from moca_core.models.specs import ROWS, rows_of
 
-    def fetch(self) -> Iterator[FetchProgress]:
+        others = {file for sam, file in SAM_FILES.items() if sam != config.sam}
+        names = {row.name for row in rows_of(config.bundle)} - others | {SAM_FILES[config.sam]}
+        return [_seen(row) for row in ROWS if row.name in names]
+
+    def replaceable(self) -> Sequence[str]:
+        """Names of the files whose structure can be checked."""
+        from moca_core.models.structure import checkable
+
+        return checkable()
+
+    def fetch(self, names: Sequence[str]) -> Iterator[FetchProgress]:
         """Fetch what is missing or damaged; raises `WeightsError` or `StorageError`."""
         from moca_core.models import weights
 
-        # Closed with this generator: the core ends its transfer and clears up at that moment.
-        with closing(weights.fetch(weights.missing(self.bundle))) as events:
-            for event in events:
-                yield FetchProgress(event.name, event.done, event.total, event.note, event.source)
+        yield from _told(weights.fetch(_named(names)))
 
-    def take(self, path: Path) -> Iterator[FetchProgress]:
-        """Copy a file that the user has; its content says which one it is. Raises `MocaError`."""
+    def take(self, path: Path, name: str = "") -> Iterator[FetchProgress]:
+        """Copy a file that the user has; without `name` its content says which one it is.
+
+        Raises `MocaError`.
+        """
         from moca_core.models import importing
 
-        with closing(importing.take(path)) as events:
+        yield from _told(importing.take(path, name))
+
+    def verify(self, names: Sequence[str]) -> Iterator[FetchProgress]:
+        """Read the files that are here."""
+        from moca_core.models import weights
+
+        with closing(weights.verify(_named(names))) as events:
             for event in events:
-                yield FetchProgress(event.name, event.done, event.total, event.note, event.source)
+                text = str(event.state) if event.state is not None else ""
+                yield FetchProgress(event.row.name, event.done, event.row.size, text)
+
+
+def size_text(size_bytes: int) -> str:
+    """A size in words.
+
+    >>> size_text(97_447_603), size_text(4_803_584_173)
+    ('97.4 MB', '4.80 GB')
+    """
+    if size_bytes >= 1_000_000_000:
+        return f"{size_bytes / 1e9:.2f} GB"
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+def _seen(row: WeightsRow) -> WeightRow:
+    from moca_core.models import weights
+
+    state = weights.state(row)
+    return WeightRow(
+        name=row.name,
+        size_bytes=row.size,
+        licence=row.licence,
+        present=state is weights.State.READY,
+        role=row.role,
+        state=str(state),
+        bundle=row.bundle,
+        optional=row.optional,
+        own=weights.is_own(row),
+        checked=weights.is_checked(row),
+        hash_known=bool(row.sha256),
+    )
+
+
+def _named(names: Sequence[str]) -> list[WeightsRow]:
+    from moca_core.models.specs import ROWS
+
+    return [row for row in ROWS if row.name in names]
+
+
+def _told(steps: Generator[FetchEvent, None, object]) -> Iterator[FetchProgress]:
+    # Closed with this generator: the core ends its transfer and clears up at that moment.
+    with closing(steps) as events:
+        for event in events:
+            yield FetchProgress(event.name, event.done, event.total, event.note, event.source)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from moca_core.models.registry import BUNDLES
 from moca_gui.icons import logo
 
 TEXT = """
 <p>Shows which objects make the sound in a video, as masks on one clock with the waveform.</p>
 <p>After Bhosale et al., <i>Unsupervised Audio-Visual Segmentation with Modality Alignment</i>,
 arXiv 2403.14203.</p>
-<p>The default <i>compact</i> bundle names what it hears and sees, and leans on labelled image
-and audio classes for that. ImageBind, the paper's encoder, does not.</p>
 """
+
+
+def bundles_text() -> str:
+    """What encoders there are, and under which terms."""
+    return "".join(f"<p><b>{row.title}.</b> {row.about} {row.terms}</p>" for row in BUNDLES)
 
 
 class AboutDialog(QDialog):
@@ -26,9 +30,9 @@ class AboutDialog(QDialog):
         mark.setPixmap(logo().pixmap(64, 64))
         heading = QLabel(f"MoCA Studio {_version()}")
         heading.setObjectName("title")
-        text = QLabel(TEXT)
+        text = QLabel(TEXT + bundles_text())
         text.setWordWrap(True)
-        text.setMinimumWidth(380)
+        text.setMinimumWidth(420)
         column = QVBoxLayout()
         column.addWidget(heading)
         column.addWidget(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QFontDatabase, QGuiApplication
@@ -65,6 +66,7 @@ class ErrorDialog(QDialog):
         buttons.addWidget(self.log_button)
         buttons.addStretch(1)
         buttons.addWidget(close)
+        self._buttons = buttons
         layout = QVBoxLayout(self)
         layout.setContentsMargins(22, 18, 22, 16)
         layout.setSpacing(10)
@@ -75,6 +77,14 @@ class ErrorDialog(QDialog):
         layout.addSpacing(6)
         layout.addLayout(buttons)
         close.setFocus()
+
+    def offer(self, text: str, remedy: Callable[[], object]) -> QPushButton:
+        """Add a button that closes this window and calls `remedy`."""
+        button = QPushButton(text)
+        button.clicked.connect(self.accept)
+        button.clicked.connect(lambda: remedy())
+        self._buttons.insertWidget(self._buttons.count() - 1, button)
+        return button
 
     def _show_details(self, shown: bool) -> None:
         self.details.setVisible(shown)

@@ -37,7 +37,7 @@ class ShortcutsDialog(QDialog):
         grid.setColumnStretch(0, 1)
         rows = [row for row in ACTIONS if row.menu == menu and row.keys]
         for index, row in enumerate(rows):
-            text = QLabel(row.text.replace("&", "").rstrip("…"))
+            text = QLabel(row.title)
             keys = QLabel("  or  ".join(key_text(key) for key in row.keys))
             keys.setObjectName("dim")
             keys.setAlignment(Qt.AlignmentFlag.AlignRight)

@@ -1,4 +1,4 @@
-"""The weights: which files a run needs, which are here, and fetching the others."""
+"""The weights: which files each bundle needs, which are here, and fetching the others."""
 
 from __future__ import annotations
 
@@ -6,58 +6,91 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QCloseEvent, QFont
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import (
-    QAbstractItemView,
+    QComboBox,
     QDialog,
     QFileDialog,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QProgressBar,
     QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
-from moca_core.errors import MocaError
+from moca_core.config import SegmentConfig
+from moca_core.errors import MocaError, WeightsError
+from moca_core.models.registry import BUNDLES, bundle_row
+from moca_gui.dialogs.terms import with_terms
+from moca_gui.dialogs.weights_parts import OwnFile, WeightsTable
 from moca_gui.jobs import Job, JobPool, JobState
-from moca_gui.weights import FetchProgress, WeightRow, WeightsSource
+from moca_gui.weights import FetchProgress, WeightRow, WeightsSource, size_text
 
-COLUMNS = ("For", "File", "Size", "Licence", "State")
+_MARGIN_PX = 22
 
 
 class WeightsDialog(QDialog):
-    """A table of files with Fetch and Cancel; `completed` when the last missing one came."""
+    """The files of each bundle, with Fetch, Verify and Cancel.
+
+    Parameters
+    ----------
+    pool : where its work is done.
+    source : the weights.
+    config : of the run for which files are wanted; its bundle is shown first.
+
+    Signals: `completed` when the last file that `config` needs came, after which it closes.
+    """
 
     completed = Signal()
 
-    def __init__(self, pool: JobPool, source: WeightsSource, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        pool: JobPool,
+        source: WeightsSource,
+        config: SegmentConfig | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Weights")
         self._pool = pool
         self._source = source
+        self._config = config or SegmentConfig()
         self._job: Job | None = None
-        heading = QLabel("Weights")
-        heading.setObjectName("title")
-        self.summary = QLabel()
-        self.summary.setObjectName("dim")
-        self.summary.setWordWrap(True)
-        self.table = self._make_table()
-        self._bold = QFont(self.font())
-        self._bold.setBold(True)
+        self._was_complete = self._complete()
+        self._states: dict[str, str] = {}  # what a job said last of each file
+        self._taken: Path | None = None
+        self._make_parts()
+        self._lay_out()
+        self.refresh()
+
+    def _make_parts(self) -> None:
+        self.bundles = QComboBox()
+        self.bundles.setAccessibleName("Bundle")
+        for row in BUNDLES:
+            self.bundles.addItem(row.title, row.name)
+        self.bundles.setCurrentIndex(self.bundles.findData(self._config.bundle))
+        self.bundles.currentIndexChanged.connect(self._on_bundle)
+        self.summary, self.terms, self.message = QLabel(), QLabel(), QLabel()
+        self.terms.setObjectName("dim")
+        self.message.setAccessibleName("Fetch message")
+        for label in (self.summary, self.terms, self.message):
+            label.setWordWrap(True)
+        self.table = WeightsTable()
+        self.table.chosen.connect(self.refresh)
         self.progress = QProgressBar()
         self.progress.setAccessibleName("Fetch progress")
         self.progress.setRange(0, 1000)
-        self.message = QLabel()
-        self.message.setWordWrap(True)
-        self.message.setAccessibleName("Fetch message")
-        self.file_button = QPushButton("Use a file I have")
+        self.progress.hide()
+        self.own = OwnFile()
+        self.own.accepted.connect(self._use_as)
+        self.file_button = QPushButton("Use a file I have…")
         self.file_button.setToolTip("Copy a weights file that you got elsewhere to its place")
         self.file_button.clicked.connect(self.ask_file)
+        self.verify_button = QPushButton("Verify")
+        self.verify_button.setToolTip("Read the files that are here and compare their SHA-256")
+        self.verify_button.clicked.connect(self.verify)
         self.fetch_button = QPushButton("Fetch")
         self.fetch_button.setObjectName("primary")
         self.fetch_button.clicked.connect(self.fetch)
@@ -65,71 +98,89 @@ class WeightsDialog(QDialog):
         self.cancel_button.clicked.connect(self.cancel)
         self.close_button = QPushButton("Close")
         self.close_button.clicked.connect(self.reject)
+
+    def _lay_out(self) -> None:
+        heading = QLabel("Weights")
+        heading.setObjectName("title")
+        head = QHBoxLayout()
+        head.addWidget(heading)
+        head.addStretch(1)
+        head.addWidget(QLabel("Encoders"))
+        head.addWidget(self.bundles)
         buttons = QHBoxLayout()
         buttons.addWidget(self.file_button)
+        buttons.addWidget(self.verify_button)
         buttons.addStretch(1)
         for button in (self.fetch_button, self.cancel_button, self.close_button):
             buttons.addWidget(button)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(22, 18, 22, 16)
+        layout.setContentsMargins(_MARGIN_PX, 18, _MARGIN_PX, 16)
         layout.setSpacing(10)
-        for part in (heading, self.summary, self.table, self.progress, self.message):
+        layout.addLayout(head)
+        layout.addWidget(self.summary)
+        layout.addWidget(self.table, 1)
+        for part in (self.terms, self.progress, self.message, self.own):
             layout.addWidget(part)
         layout.addLayout(buttons)
-        self.setMinimumWidth(780)
-        self.progress.hide()
-        self.refresh()
+        self.setMinimumWidth(860)
 
-    def _make_table(self) -> QTableWidget:
-        table = QTableWidget(0, len(COLUMNS))
-        table.setAccessibleName("Weights files")
-        table.setHorizontalHeaderLabels(list(COLUMNS))
-        table.verticalHeader().hide()
-        table.setShowGrid(False)
-        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        header = table.horizontalHeader()
-        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        header.setMinimumSectionSize(64)
-        table.setWordWrap(False)
-        return table
+    # -- what is here -------------------------------------------------------------------------
+
+    @property
+    def bundle(self) -> str:
+        """The bundle whose files are shown."""
+        return str(self.bundles.currentData())
+
+    def _complete(self) -> bool:
+        return all(row.present for row in self._source.needed(self._config))
+
+    def _needed(self) -> list[WeightRow]:
+        """What the shown bundle needs: for the run, if it is the run's."""
+        wanted = self._config.bundle == self.bundle
+        return self._source.needed(self._config if wanted else SegmentConfig(bundle=self.bundle))
+
+    def _lacking(self) -> list[WeightRow]:
+        """What Fetch would fetch: the chosen file if it isn't here, else all that is needed."""
+        chosen = self.table.selected
+        if chosen is not None and not chosen.present:
+            return [chosen]
+        return [row for row in self._needed() if not row.present]
+
+    def _on_bundle(self) -> None:
+        self.table.clearSelection()
+        self._say("")
+        self.own.hide()
+        self.refresh()
 
     def refresh(self) -> None:
         """Look again which files are here."""
-        rows = self._source.rows()
-        self.table.setRowCount(len(rows))
-        for index, row in enumerate(rows):
-            for column, text in enumerate(_cells(row)):
-                item = QTableWidgetItem(text)
-                if not row.present and column == len(COLUMNS) - 1:
-                    item.setFont(self._bold)
-                self.table.setItem(index, column, item)
-        height = self.table.horizontalHeader().height() + 8
-        self.table.setMinimumHeight(
-            height + self.table.verticalHeader().defaultSectionSize() * len(rows)
-        )
-        missing = [row for row in rows if not row.present]
-        if missing:
-            size = sum(row.size_bytes for row in missing) / 1e6
-            files = "file" if len(missing) == 1 else "files"
-            self.summary.setText(
-                f"{len(missing)} {files} to fetch once, {size:.1f} MB in all. "
-                "After that the program works without a network."
-            )
-        else:
-            self.summary.setText("All files are here. The program works without a network.")
-        running = self._job is not None
+        needed, rows = self._needed(), self._source.rows(self.bundle)
+        listed = {row.name for row in rows}
+        # A run may take its SAM from the other bundle.
+        rows = [row for row in needed if row.name not in listed] + rows
+        rows.sort(key=lambda row: row.optional)
+        self.table.show_rows(rows, frozenset(row.name for row in needed))
+        self.summary.setText(_summary([row for row in needed if not row.present]))
+        self.terms.setText(bundle_row(self.bundle).terms)
+        self.terms.setVisible(bool(self.terms.text()))
+        running, lacking = self._job is not None, self._lacking()
+        here = any(row.present or row.state == "damaged" for row in rows)
+        self.bundles.setEnabled(not running)
         self.file_button.setEnabled(not running)
-        self.fetch_button.setVisible(not running and bool(missing))
-        self.fetch_button.setDefault(bool(missing))
+        self.verify_button.setEnabled(not running and here)
+        self.fetch_button.setVisible(not running and bool(lacking))
+        self.fetch_button.setText(_fetch_text(lacking))
+        self.fetch_button.setDefault(bool(lacking))
         self.cancel_button.setVisible(running)
+
+    # -- work ---------------------------------------------------------------------------------
 
     def fetch(self) -> None:
         """Fetch what is missing; what came before a break is used again."""
-        self._start(self._source.fetch, "Looking for a source")
+        names = [row.name for row in self._lacking()]
+        self._agreed(
+            lambda: self._start(partial(self._source.fetch, names), "Looking for a source")
+        )
 
     def ask_file(self) -> None:
         """Ask for a weights file and put it where it belongs."""
@@ -138,19 +189,32 @@ class WeightsDialog(QDialog):
             self.use_file(Path(name))
 
     def use_file(self, path: Path) -> None:
-        """Put a copy of `path` where it belongs, if it is one of the files."""
-        self._start(partial(self._source.take, path), f"Reading {path.name}")
+        """Put a copy of `path` where it belongs; asks if it isn't one of the official files."""
 
-    def _say(self, text: str) -> None:
-        self.message.setText(text)
-        # A long message is shown whole: the layout alone would cut it.
-        margins = self.contentsMargins().left() + self.contentsMargins().right() + 44
-        self.message.setMinimumHeight(self.message.heightForWidth(self.width() - margins))
+        def start() -> None:
+            self._taken = path
+            self._start(partial(self._source.take, path), f"Reading {path.name}")
+
+        self._agreed(start)
+
+    def _use_as(self, path: Path, name: str) -> None:
+        self._start(partial(self._source.take, path, name), f"Reading {path.name}")
+
+    def verify(self) -> None:
+        """Read the files of the shown bundle and say whether they are what they should be."""
+        names = [row.name for row in self.table.rows if row.present or row.state == "damaged"]
+        self._start(partial(self._source.verify, names), "Reading the files")
+
+    def _agreed(self, then: Callable[[], None]) -> None:
+        """Go on if the terms of the shown bundle are accepted."""
+        with_terms(self.bundle, self, then, lambda: self._say("Nothing was fetched."))
 
     def _start(self, make: Callable[[], Iterable[FetchProgress]], message: str) -> None:
         if self._job is not None:
             return
         self._say(message)
+        self._states = {}
+        self.own.hide()
         self.progress.setRange(0, 0)
         self.progress.show()
         self._job = self._pool.start("weights", make)
@@ -160,37 +224,67 @@ class WeightsDialog(QDialog):
         self.refresh()
 
     def cancel(self) -> None:
-        """Stop fetching; the next fetch goes on from here."""
+        """Stop; the next fetch goes on from here."""
         if self._job is not None:
             self._job.cancel()
             self._say("Cancelling")
             self.cancel_button.setEnabled(False)
 
     def _show(self, event: FetchProgress) -> None:
+        if self._job is not None and self._job.cancelling:
+            return
         if event.total:
+            # In thousandths: a file may have more bytes than the bar can count.
             self.progress.setRange(0, 1000)
             self.progress.setValue(1000 * event.done // event.total)
-            sizes = f"{event.done / 1e6:.1f} of {event.total / 1e6:.1f} MB"
+            sizes = f"{size_text(event.done)} of {size_text(event.total)}"
             source = f" from {event.source}" if event.source else ""
             self._say(f"{event.name}: {sizes}{source}")
         if event.text:
+            self._states[event.name] = event.text
             self._say(f"{event.name}: {event.text}" if event.name else event.text)
 
     def _on_finished(self) -> None:
         job, self._job = self._job, None
+        taken, self._taken = self._taken, None
         if job is None:
             return
         self.progress.hide()
         self.cancel_button.setEnabled(True)
         self.refresh()
         if job.state is JobState.FAILED:
-            self._say(_words(job.error))
+            unknown = taken is not None and isinstance(job.error, WeightsError)
+            if taken is not None and unknown and taken.is_file():
+                self._say("")
+                self._ask_own(taken)
+            else:
+                self._say(_words(job.error))
         elif job.state is JobState.CANCELLED:
             self._say("Cancelled. What has come is kept.")
-        elif all(row.present for row in self._source.rows()):
+        elif self._complete() and not self._was_complete:
             self._say("")
             self.accept()
             self.completed.emit()
+        else:
+            damaged = [name for name, state in self._states.items() if state == "damaged"]
+            self._say(f"Damaged: {', '.join(damaged)}. Fetch again." if damaged else "Done.")
+
+    def _ask_own(self, path: Path) -> None:
+        """Offer to take a file that isn't official in the place of one of the shown files."""
+        known = set(self._source.replaceable())
+        names = [row.name for row in self.table.rows if row.name in known]
+        chosen = self.table.selected
+        lacking = [row.name for row in self._lacking() if row.name in known]
+        likely = [path.name] if path.name in names else [chosen.name] if chosen else lacking
+        self.own.ask(path, names, likely[0] if likely else "")
+
+    def _say(self, text: str) -> None:
+        self.message.setText(text)
+        self.message.setVisible(bool(text))
+        # A long message is shown whole: the layout alone would cut it.
+        self.message.setMinimumHeight(self.message.heightForWidth(self.width() - 2 * _MARGIN_PX))
+
+    # -- closing ------------------------------------------------------------------------------
 
     def reject(self) -> None:
         """Close, and stop fetching."""
@@ -202,11 +296,20 @@ class WeightsDialog(QDialog):
         super().closeEvent(event)
 
 
+def _summary(missing: list[WeightRow]) -> str:
+    if not missing:
+        return "All files that these encoders need are here. They work without a network."
+    size = size_text(sum(row.size_bytes for row in missing))
+    count = f"{len(missing)} file is" if len(missing) == 1 else f"{len(missing)} files are"
+    return f"{count} needed still, {size} in all. After that these encoders work without a network."
+
+
+def _fetch_text(lacking: list[WeightRow]) -> str:
+    if not lacking:
+        return "Fetch"
+    size = size_text(sum(row.size_bytes for row in lacking))
+    return f"Fetch {lacking[0].name if len(lacking) == 1 else f'{len(lacking)} files'} ({size})"
+
+
 def _words(error: BaseException | None) -> str:
     return f"{error.message}\n{error.hint}" if isinstance(error, MocaError) else repr(error)
-
-
-def _cells(row: WeightRow) -> tuple[str, ...]:
-    state = "here" if row.present else row.state or "missing"
-    size = f"{row.size_bytes / 1e6:.1f} MB"
-    return row.role.capitalize(), row.name, size, row.licence, state

@@ -111,8 +111,8 @@ class StatusBar(QStatusBar):
         self.position.setAccessibleName("Frame number")
         self.clip = QLabel()
         self.clip.setAccessibleName("Clip facts")
+        self.encoders = ElidedLabel("Encoders")
         self.device = ElidedLabel("Device")
-        self.device.set_full_text("Device: chosen at the first run")
         self.sound = ElidedLabel("Sound")
         self.note = ElidedLabel("Note", greedy=True)
         self.job = JobStrip()
@@ -123,7 +123,7 @@ class StatusBar(QStatusBar):
         layout.setContentsMargins(10, 3, 8, 3)
         layout.setSpacing(10)
         self._lines: list[tuple[QLabel, QFrame]] = []
-        for label in (self.position, self.clip, self.device, self.sound):
+        for label in (self.position, self.clip, self.encoders, self.device, self.sound):
             layout.addWidget(label)
             line = QFrame()
             line.setObjectName("rule")
@@ -155,6 +155,13 @@ class StatusBar(QStatusBar):
     def show_device(self, text: str) -> None:
         """Name the device and why it was chosen."""
         self.device.set_full_text(text)
+
+    def show_encoders(self, title: str, about: str) -> None:
+        """Name the encoders of the runs to come, whose device isn't known yet."""
+        self.encoders.set_full_text(title)
+        self.encoders.setToolTip(f"{title}\n{about}")
+        self.show_device("Device: chosen by the next run")
+        self._hide_empty()
 
     def _show_position(self) -> None:
         clip = self.session.clip

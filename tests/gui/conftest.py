@@ -61,8 +61,8 @@ def services(segmenter: FakeSegmenter) -> dict[str, Any]:
         "open_reader": FakeReader,
         "read_sound": fake_sound,
         "audio_factory": no_device,
-        "make_segmenter": lambda: segmenter,
-        "open_store": lambda clip, made: KeptResults(None),
+        "make_segmenter": lambda config: segmenter,
+        "open_store": lambda clip, config: KeptResults(None),
         "weights": FakeWeights(),
     }
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice
 from moca_core.errors import MediaError, WeightsError
 from moca_core.types import (
@@ -169,34 +170,87 @@ class FakeSegmenter:
 
 
 class FakeWeights:
-    """Two files, of which the second may be missing; fetching goes in ten steps."""
+    """Two files a bundle, of which the second may be missing; fetching goes in ten steps.
 
-    def __init__(self, missing: bool = False) -> None:
-        self.missing = missing
+    `lacking` holds the names of the files that aren't here.
+    """
+
+    FILES = (
+        ("first.onnx", "compact", 4_000_000, "MIT", "tokens", False),
+        ("second.pt", "compact", 40_700_000, "Apache-2.0", "mask proposals", False),
+        ("huge.pth", "imagebind", 4_803_584_173, "CC BY-NC-SA 4.0", "joint tokens", False),
+        ("sam_b.pth", "imagebind", 375_042_383, "Apache-2.0", "mask proposals", False),
+        ("sam_h.pth", "imagebind", 2_564_550_879, "Apache-2.0", "better proposals", True),
+    )
+    SAMS: ClassVar = {
+        "mobile": "second.pt",
+        "vit_b": "sam_b.pth",
+        "vit_l": "sam_h.pth",
+        "vit_h": "sam_h.pth",
+    }
+
+    def __init__(self, *lacking: str, missing: bool = False) -> None:
+        self.lacking = {*lacking, *(["second.pt"] if missing else [])}
         self.gate: threading.Event | None = None
         self.error: Exception | None = None
         self.fetched = 0
+        self.asked: list[list[str]] = []
+        self.own: set[str] = set()
+        self.damaged: set[str] = set()
 
-    def rows(self) -> list[WeightRow]:
-        return [
-            WeightRow("first.onnx", 4_000_000, "MIT", True, "tokens", "ready"),
-            WeightRow(
-                "second.pt", 40_700_000, "Apache-2.0", not self.missing, "mask proposals", "missing"
-            ),
-        ]
+    def _row(self, file: tuple) -> WeightRow:
+        name, bundle, size, licence, role, optional = file
+        here = name not in self.lacking
+        return WeightRow(
+            name,
+            size,
+            licence,
+            here,
+            role,
+            "ready" if here else "missing",
+            bundle,
+            optional,
+            own=name in self.own,
+            checked=True,
+        )
 
-    def take(self, path: Path) -> Iterator[FetchProgress]:
+    def rows(self, bundle: str) -> list[WeightRow]:
+        return [self._row(file) for file in self.FILES if file[1] == bundle]
+
+    def needed(self, config: SegmentConfig) -> list[WeightRow]:
+        first = {"compact": "first.onnx", "imagebind": "huge.pth"}[config.bundle]
+        names = {first, self.SAMS[config.sam]}
+        return [self._row(file) for file in self.FILES if file[0] in names]
+
+    def replaceable(self) -> list[str]:
+        return ["second.pt", "huge.pth", "sam_b.pth", "sam_h.pth"]
+
+    def take(self, path: Path, name: str = "") -> Iterator[FetchProgress]:
         yield FetchProgress(path.name, 0, 0, "reading it")
-        if path.read_text() != "second":
+        official = path.read_text()
+        if name and official != "a checkpoint":
+            raise WeightsError(f"{path.name}: not of this model", "Choose another.")
+        if not name and official not in {file[0] for file in self.FILES}:
             raise WeightsError(f"{path}: not a weights file of this program", "Choose another.")
-        self.missing = False
+        if name:
+            self.own.add(name)
+        self.lacking.discard(name or official)
 
-    def fetch(self) -> Iterator[FetchProgress]:
+    def fetch(self, names: Sequence[str]) -> Iterator[FetchProgress]:
+        self.asked.append(list(names))
         for step in range(self.fetched, 11):
             while self.gate is not None and not self.gate.wait(0.02):
-                yield FetchProgress("second.pt", self.fetched, 10)
+                yield FetchProgress(names[0], self.fetched, 10)
             if self.error is not None:
                 raise self.error
             self.fetched = step
-            yield FetchProgress("second.pt", 4_070_000 * step, 40_700_000)
-        self.missing = False
+            yield FetchProgress(names[0], 407_000_000 * step, 4_070_000_000)
+        self.fetched = 0
+        self.lacking -= set(names)
+
+    def verify(self, names: Sequence[str]) -> Iterator[FetchProgress]:
+        for name in names:
+            while self.gate is not None and not self.gate.wait(0.02):
+                yield FetchProgress(name, 1, 10)
+            yield FetchProgress(name, 10, 10, "damaged" if name in self.damaged else "ready")
+        self.lacking |= self.damaged

@@ -17,7 +17,7 @@ from moca_gui.icons import NAMES
 @pytest.mark.parametrize("row", ACTIONS, ids=lambda row: row.name)
 def test_row_is_whole(row):
     assert row.menu in MENUS
-    assert row.needs in ("", "clip", "range", "result", "job")
+    assert row.needs in ("", "clip", "range", "result", "job", "idle")
     assert row.icon == "" or row.icon in NAMES
     for key in row.keys:
         assert QKeySequence(key).count() == 1
@@ -33,15 +33,15 @@ def test_names_and_keys_are_unique():
 def test_every_row_has_a_slot_and_stands_in_its_menu(window):
     for row in ACTIONS:
         assert callable(resolve_slot(window, row)), row.name
-        assert window.actions_by_name[row.name] in window.menus[row.menu].actions()
+        assert window.actions_by_name[row.name] in window.menus[row.submenu or row.menu].actions()
 
 
 def test_rows_that_need_a_clip_are_grey_without_one(window, open_clip):
     for row in ACTIONS:
-        assert window.actions_by_name[row.name].isEnabled() == (row.needs == ""), row.name
+        assert window.actions_by_name[row.name].isEnabled() == (row.needs in ("", "idle")), row.name
     open_clip(window)
     for row in ACTIONS:
-        expected = row.needs in ("", "clip")
+        expected = row.needs in ("", "idle", "clip")
         assert window.actions_by_name[row.name].isEnabled() == expected, row.name
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
 
 import pytest
 from gui_fakes import COUNT, HEIGHT, WIDTH
@@ -263,7 +262,7 @@ class FullDisk:
 
 def test_a_full_disk_costs_no_result(make_window, services, open_clip, qtbot, segmenter):
     disk = FullDisk()
-    services["open_store"] = lambda clip, made: KeptResults(disk)
+    services["open_store"] = lambda clip, config: KeptResults(disk)
     window = make_window()
     open_clip(window)
     notes = []
@@ -283,7 +282,7 @@ def test_results_folder_that_cannot_be_made_is_a_note(tmp_path, monkeypatch):
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"some bytes")
     monkeypatch.setenv("MOCA_CACHE_DIR", str(tmp_path / "cache"))
-    kept = open_results(clip, SimpleNamespace(config=SegmentConfig()))
+    kept = open_results(clip, SegmentConfig())
     assert "can't be kept" in kept.take_note()
     assert kept.take_note() == ""
     assert kept.load(0) is None

