@@ -236,12 +236,10 @@ def test_a_folder_that_is_no_data_set(tmp_path, capsys):
 def test_no_source_answers(tmp_path, monkeypatch, capsys):
     from dataclasses import replace
 
-    from moca_core.commands import weights as command
-    from moca_core.models.specs import ROWS
+    from moca_core.models import specs
 
-    row = replace(ROWS[0], sources=(UrlSource("http://127.0.0.1:9/file"),))
-    monkeypatch.setattr(command, "rows_of", lambda bundle: (row,))
-    monkeypatch.setattr(weights, "rows_of", lambda bundle: (row,))
+    row = replace(specs.ROWS[0], sources=(UrlSource("http://127.0.0.1:9/file"),))
+    monkeypatch.setattr(specs, "ROWS", (row,))
     assert main(["weights", "get"]) == FAILED
     err = capsys.readouterr().err
     assert f"moca: {row.name} can't be fetched: 127.0.0.1: not reached" in err
