@@ -18,7 +18,7 @@ from moca_core.models.dino import Dino
 from moca_core.models.imagebind import ImageBind
 from moca_core.models.prompting import asking
 from moca_core.models.registry import bundle_row
-from moca_core.models.sam import SamEmbedding, load_sam
+from moca_core.models.sam import Sam, SamEmbedding, load_sam
 from moca_core.pipeline.analysis import (
     WORK_SIDE,
     FrameAnalysis,
@@ -113,11 +113,13 @@ class ImageBindBundle:
         device: DeviceChoice,
         settings: JointSettings | None = None,
         proposal_settings: ProposalSettings | None = None,
+        grid_settings: GridSettings | None = None,
         sam: str = _ROW.sam,
     ) -> None:
         self._device = device
         self._settings = settings or JointSettings()
         self._proposals = proposal_settings or ProposalSettings()
+        self._grid = grid_settings or GridSettings()
         self._sam_variant = sam
         self._fitting = BatchSize(1 if device.device == "cpu" else _GPU_BATCH)
 
@@ -134,11 +136,15 @@ class ImageBindBundle:
             keep_freed_memory()
         seeing, retrieving = weights.locate(IMAGEBIND_FILE), weights.locate(DINO_FILE)
         yield StageEvent("Loading ImageBind", 0, steps)
-        self._imagebind = ImageBind.from_file(seeing, place, dtype)
+        imagebind = ImageBind.from_file(seeing, place, dtype)
         yield StageEvent("Loading DINO", 1, steps)
-        self._dino = Dino.from_file(retrieving, place, dtype)
+        dino = Dino.from_file(retrieving, place, dtype)
         yield StageEvent("Loading SAM", 2, steps)
-        self._sam = load_sam(self._sam_variant, place, dtype)
+        self.use(imagebind, dino, load_sam(self._sam_variant, place, dtype))
+
+    def use(self, imagebind: ImageBind, dino: Dino, sam: Sam) -> None:
+        """Take encoders that are there already, on the bundle's device."""
+        self._imagebind, self._dino, self._sam = imagebind, dino, sam
 
     def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,) mono 16 kHz -> (De,) unit audio feature in the joint space."""
@@ -193,7 +199,7 @@ class ImageBindBundle:
         self, embedding: SamEmbedding, config: SegmentConfig, sight: _Sight, saliency: FloatMap
     ) -> Generator[StageEvent, None, Proposals]:
         if config.proposals == "grid":
-            return (yield from automatic_proposals(self._sam, embedding, GridSettings()))
+            return (yield from automatic_proposals(self._sam, embedding, self._grid))
         height, width = embedding.size
         hints = cluster_centres(sight.labels, sight.grid) * np.array([width, height], np.float32)
         return guided_proposals(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import cv2
@@ -43,9 +44,13 @@ def token_clusters(
     """
     # sklearn takes half a second to import: only those who cluster wait for it.
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     model = KMeans(min(clusters, len(tokens)), n_init=restarts, random_state=seed)
-    return model.fit_predict(normalised(tokens)).astype(np.int64)
+    with warnings.catch_warnings():
+        # A picture of one colour has fewer kinds of tokens than clusters.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit_predict(normalised(tokens)).astype(np.int64)
 
 
 def labels_of(analysis: FrameAnalysis, clusters: int, seed: int) -> NDArray[np.int64]:
