@@ -88,7 +88,7 @@ class ViTBlock(nn.Module):
         """
         q, k, _ = self._queries_keys_values(x)
         scores = (q[:, :, :1].float() @ k.float().transpose(-2, -1)) * q.shape[-1] ** -0.5
-        return scores.softmax(dim=-1)[:, :, 0]
+        return scores.float().softmax(dim=-1)[:, :, 0]
 
     def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, C) -> three of (B, heads, T, d); keys and values have one more with a bias."""

@@ -441,6 +441,18 @@ def test_half_precision(file: Path, model: ImageBind, monkeypatch: pytest.Monkey
     assert 0.999 < float(cosine) < 1 - 1e-7
 
 
+def test_autocast_of_float32_weights(model: ImageBind) -> None:
+    rgb, wave = picture(), sound(2.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        sight, result = model.see([rgb], blocks=(2,)), model.hear(wave)
+    assert sight.tokens[2].dtype == sight.patches.dtype == sight.embedding.dtype == torch.float32
+    assert result.tokens.dtype == result.embedding.dtype == torch.float32
+    cosine = torch.cosine_similarity(sight.embedding, model.see([rgb]).embedding)
+    assert 0.999 < float(cosine) < 1 - 1e-7
+    cosine = torch.cosine_similarity(result.embedding, model.hear(wave).embedding, dim=0)
+    assert 0.999 < float(cosine) < 1 - 1e-7
+
+
 WIDE = ImageBindShape(
     ViTShape(width=1024, depth=4, heads=4, patch=14, table=(16, 16)), TINY.audio, TINY.joint
 )
