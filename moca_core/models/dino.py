@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moca_core.models.checkpoint import load_strictly, placed_on, read_torch
+from moca_core.models.compute import in_threads
 from moca_core.models.pictures import IMAGENET_MEAN, IMAGENET_STD, centre_crop, normalised, squash
 from moca_core.models.vit import ViT, ViTBlock, ViTShape, patches_of
 from moca_core.types import FloatMap, RgbImage
@@ -86,7 +87,7 @@ class Dino(nn.Module):
         if official_crop:
             squares = [centre_crop(rgb, side * _SHORTER // _CROP, side) for rgb in rgbs]
         else:
-            squares = [squash(rgb, side) for rgb in rgbs]
+            squares = in_threads(lambda rgb: squash(rgb, side), rgbs)
         return normalised(squares, IMAGENET_MEAN, IMAGENET_STD, self.device)
 
     @torch.inference_mode()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moca_core.models.checkpoint import load_file
+from moca_core.models.compute import in_threads, to_device
 from moca_core.models.fbank import RATE_HZ, audio_picture
 from moca_core.models.pictures import centre_crop, normalised, squash
 from moca_core.models.vit import Trunk, ViTShape, collect, into, patches_of
@@ -213,7 +214,7 @@ class ImageBind(nn.Module):
         if official_crop:
             squares = [centre_crop(rgb, side, side) for rgb in rgbs]
         else:
-            squares = [squash(rgb, side) for rgb in rgbs]
+            squares = in_threads(lambda rgb: squash(rgb, side), rgbs)
         return normalised(squares, MEAN, STD, self.device)
 
     @torch.inference_mode()
@@ -250,7 +251,7 @@ class ImageBind(nn.Module):
         """
         sound = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))
         pictures = torch.stack([audio_picture(sound[part]) for part in windows(len(sound))])
-        tokens = self.audio.run(self.audio.embed(pictures[:, None].to(self.device)))
+        tokens = self.audio.run(self.audio.embed(to_device(pictures[:, None], self.device)))
         return ImageBindSound(tokens.mean(dim=0), self.sound_embedding(tokens).mean(dim=0))
 
     def sound_embedding(self, tokens: Tensor) -> Tensor:

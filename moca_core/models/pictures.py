@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from moca_core.models.compute import to_device
 from moca_core.types import RgbImage
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -56,7 +57,7 @@ def normalised(
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """B pictures (H, W, 3) uint8 of one size -> (B, 3, H, W) float32, (x / 255 - mean) / std."""
-    pixels = torch.from_numpy(np.stack(pictures)).to(device)
+    pixels = to_device(np.stack(pictures), device)  # as bytes: a quarter of what floats would be
     x = pixels.permute(0, 3, 1, 2).float() / 255
     middle = torch.tensor(mean, device=device).view(3, 1, 1)
     spread = torch.tensor(std, device=device).view(3, 1, 1)

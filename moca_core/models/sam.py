@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from moca_core.errors import ConfigError, WeightsError
 from moca_core.models import weights
 from moca_core.models.checkpoint import load_strictly, read_torch
+from moca_core.models.compute import in_threads, to_device
 from moca_core.models.sam_decoder import (
     IMAGE_SIDE,
     STRIDE,
@@ -110,12 +111,14 @@ class Sam(nn.Module):
         PIL's bilinear filter, then normalisation, then zero padding, as the official code.
         """
         height, width = self.resized(*rgbs[0].shape[:2])
-        pictures = [
-            np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
-            for rgb in rgbs
-        ]
+
+        def smaller(rgb: RgbImage) -> RgbImage:
+            picture = Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR)
+            return np.asarray(picture)
+
         # The bytes travel to the device, a quarter of what floats would be.
-        x = torch.from_numpy(np.stack(pictures)).to(self.device).permute(0, 3, 1, 2).float()
+        x = to_device(np.stack(in_threads(smaller, rgbs)), self.device)
+        x = x.permute(0, 3, 1, 2).float()
         mean = torch.tensor(PIXEL_MEAN, device=self.device).view(3, 1, 1)
         std = torch.tensor(PIXEL_STD, device=self.device).view(3, 1, 1)
         x = (x - mean) / std

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -234,3 +235,25 @@ def test_waiting_only_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     compute.synchronise("cpu")
     compute.synchronise("cuda:1")
     assert waited == ["cuda:1"]
+
+
+# --- threads ------------------------------------------------------------------------------------
+
+
+def test_results_of_threads_are_in_order_and_the_threads_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Later items finish first; several run at once; one item needs no thread."""
+    monkeypatch.setattr(compute.os, "cpu_count", lambda: 4)
+    meeting = threading.Barrier(3, timeout=30)
+    before = threading.active_count()
+
+    def meet(item: int) -> int:
+        meeting.wait()  # passes only if three run at once
+        return 10 * item
+
+    assert compute.in_threads(meet, [1, 2, 3]) == [10, 20, 30]
+    assert threading.active_count() == before
+    names = compute.in_threads(lambda _: threading.current_thread().name, [0])
+    assert names == [threading.current_thread().name]
+    assert compute.in_threads(meet, []) == []
