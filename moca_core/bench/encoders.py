@@ -30,15 +30,15 @@ from moca_core.errors import ConfigError, DeviceError
 from moca_core.media.video import VideoReader
 from moca_core.models.compute import empty_cache, out_of_memory, synchronise, torch_dtype
 from moca_core.models.sam import SamEmbedding
-from moca_core.pipeline.proposals import grid_points
+from moca_core.pipeline.proposals import GridSettings, grid_points
 from moca_core.types import RgbImage, StageEvent
 
 FRAMES_A_SECOND, SPEED_UP, MEMORY_MIB = 30.0, 20.0, 4096.0
 """The targets on a GPU: end to end, over the naive pipeline, and beside the weights."""
 NEED_BYTES = 6 * 2**30
 """GPU memory without which measuring isn't tried: float32 weights and room to compute."""
-GUIDED_PROMPTS, GRID_BATCH = 12, 64
-GRID_SIDE, GRID_SIDE_TINY = 32, 5
+GUIDED_PROMPTS = 12
+_TINY_GRID = 5
 _SALIENCY_SIDE = 448
 _WAVE_SAMPLES = 32_000
 _MIB = 2**20
@@ -52,13 +52,16 @@ class Work:
     Attributes
     ----------
     points : (K, 2) x, y in pixels: what SAM is asked in every picture.
-    prompts : how many of them are decoded at once; None leaves it to SAM.
+    config, grid : how the whole pipeline proposes masks.
+    prompts : how many points are decoded at once; None leaves it to SAM.
     embeddings : of the pictures, set by the stage that makes them.
     """
 
     rgbs: Sequence[RgbImage]
     wave: NDArray[np.float32]
     points: NDArray[np.float32]
+    config: SegmentConfig
+    grid: GridSettings = field(default_factory=GridSettings)
     prompts: int | None = None
     embeddings: list[SamEmbedding] = field(default_factory=list)
 
@@ -73,8 +76,7 @@ def _hear(encoders: Encoders, work: Work) -> None:
 
 
 def _attend(encoders: Encoders, work: Work) -> None:
-    for rgb in work.rgbs:
-        encoders.dino.attention(rgb, _SALIENCY_SIDE)
+    encoders.dino.attentions(work.rgbs, _SALIENCY_SIDE)
 
 
 def _encode(encoders: Encoders, work: Work) -> None:
@@ -135,21 +137,23 @@ def measure(options: BenchOptions) -> Iterator[StageEvent | Row]:
     rgbs, wave = material(options)
     size = rgbs[0].shape[0], rgbs[0].shape[1]
     guided = grid_points(size, 4)[:GUIDED_PROMPTS]
-    everything = grid_points(size, GRID_SIDE_TINY if options.tiny else GRID_SIDE)
+    grid = GridSettings(points_per_side=_TINY_GRID) if options.tiny else GridSettings()
+    everything = grid_points(size, grid.points_per_side)
     encoders = random_encoders(choice, tiny=options.tiny, compiled=options.compile)
-    work, mode = Work(rgbs, wave, guided), SegmentConfig(bundle="imagebind")
-    fast = yield from _times(encoders, work, mode, options.repeats, "fast")
+    config = SegmentConfig(bundle="imagebind")
+    fast = yield from _times(encoders, Work(rgbs, wave, guided, config), options.repeats, "fast")
     # Before the next ones: one set of weights at a time is what the memory must hold.
     del encoders
     gc.collect()
     empty_cache()
     plain = DeviceChoice(choice.device, "float32", choice.reason)
     encoders = random_encoders(plain, tiny=options.tiny)
-    work, mode = Work(rgbs[:1], wave, everything, GRID_BATCH), replace(mode, proposals="grid")
-    naive = yield from _times(encoders, work, mode, options.repeats, "naive")
+    naively = replace(config, proposals="grid")
+    work = Work(rgbs[:1], wave, everything, naively, grid, grid.points_per_batch)
+    naive = yield from _times(encoders, work, options.repeats, "naive")
     yield StageEvent("Counting operations")
     naive.operations = _counts(encoders, work)
-    fast.operations = _counts(encoders, Work(rgbs[:1], wave, guided))
+    fast.operations = _counts(encoders, Work(rgbs[:1], wave, guided, config))
     yield from _stage_rows(fast, naive, (len(guided), len(everything)))
     yield from _total_rows(fast, naive, targets=choice.device != "cpu" and not options.tiny)
 
@@ -169,7 +173,7 @@ def material(options: BenchOptions) -> tuple[list[RgbImage], NDArray[np.float32]
 
 
 def _times(
-    encoders: Encoders, work: Work, config: SegmentConfig, repeats: int, title: str
+    encoders: Encoders, work: Work, repeats: int, title: str
 ) -> Generator[StageEvent, None, Measured]:
     """Time every stage and the whole on a batch, after a warm-up; times are of one frame."""
     device = encoders.choice.device
@@ -183,7 +187,9 @@ def _times(
             yield StageEvent(f"{name}, {title}", turn, repeats + 1)
             # The first turn warms up: allocators, kernels that are chosen or compiled.
             _time(stage, encoders, work, watch if turn else Watch(), name)
-    whole = yield from frame_seconds(encoders, work.rgbs, work.wave, config, repeats, title)
+    whole = yield from frame_seconds(
+        encoders, work.rgbs, work.wave, work.config, work.grid, repeats, title
+    )
     peak = torch.cuda.max_memory_allocated(device) - held if on_gpu else None
     yield StageEvent(f"A large matrix product in {encoders.choice.dtype}")
     return Measured(

@@ -13,16 +13,9 @@ from moca_core.config import SegmentConfig
 from moca_core.models.compute import synchronise
 from moca_core.models.imagebind_bundle import ImageBindBundle
 from moca_core.pipeline.analysis import FrameAnalysis
+from moca_core.pipeline.proposals import GridSettings
 from moca_core.pipeline.segmenter import Segmenter
 from moca_core.types import RgbImage, StageEvent
-
-
-class RandomBundle(ImageBindBundle):
-    """The bundle with encoders that are there already; what it looks for isn't read from files."""
-
-    def __init__(self, encoders: Encoders) -> None:
-        super().__init__(encoders.choice)
-        self._imagebind, self._dino, self._sam = encoders.imagebind, encoders.dino, encoders.sam
 
 
 def frame_seconds(
@@ -30,6 +23,7 @@ def frame_seconds(
     rgbs: Sequence[RgbImage],
     wave: NDArray[np.float32],
     config: SegmentConfig,
+    grid: GridSettings,
     repeats: int,
     title: str,
 ) -> Generator[StageEvent, None, tuple[float, ...]]:
@@ -39,8 +33,10 @@ def frame_seconds(
     ----------
     rgbs : B pictures (H, W, 3) uint8, looked at as one batch.
     wave : (n,) mono, heard anew for each of them.
+    grid : of SAM's automatic masks, if `config` asks for them.
     """
-    bundle = RandomBundle(encoders)
+    bundle = ImageBindBundle(encoders.choice, grid_settings=grid)
+    bundle.use(encoders.imagebind, encoders.dino, encoders.sam)
     segmenter = Segmenter(config, encoders.choice.device, bundle=bundle)
     device = encoders.choice.device
     seconds = []

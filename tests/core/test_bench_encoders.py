@@ -13,13 +13,14 @@ from torch import nn
 
 from moca_core import cli
 from moca_core.bench import encoders as bench
-from moca_core.bench.pipeline import RandomBundle, frame_seconds
+from moca_core.bench.pipeline import frame_seconds
 from moca_core.bench.random_models import Encoders, random_encoders
 from moca_core.bench.rates import matrix_rate, operations
 from moca_core.bench.report import BenchOptions
 from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice
 from moca_core.errors import ConfigError, DeviceError
+from moca_core.pipeline.proposals import GridSettings
 
 CPU = DeviceChoice("cpu", "float32", "")
 RGB = np.random.default_rng(0).integers(0, 255, (72, 128, 3), dtype=np.uint8)
@@ -160,10 +161,11 @@ def test_memory_that_runs_out_names_the_batch(
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(bench, "STAGES", {"ImageBind sees": full})
-    work = bench.Work([RGB] * 3, np.zeros(32_000, np.float32), np.zeros((1, 2), np.float32))
     config = SegmentConfig(bundle="imagebind")
+    wave, points = np.zeros(32_000, np.float32), np.zeros((1, 2), np.float32)
+    work = bench.Work([RGB] * 3, wave, points, config)
     with pytest.raises(DeviceError, match="3 pictures at once") as caught:
-        list(bench._times(tiny, work, config, 1, "fast"))
+        list(bench._times(tiny, work, 1, "fast"))
     assert "--batch" in caught.value.hint
 
 
@@ -190,14 +192,19 @@ def test_a_gpu_that_is_too_full_is_not_tried(
     assert asked == [bench.NEED_BYTES, 0]
 
 
-def test_the_pipeline_is_the_bundle_itself(tiny: Encoders) -> None:
-    """Pictures and sounds to decisions, with nothing read from files."""
-    bundle = RandomBundle(tiny)
+def test_the_pipeline_is_the_bundle_itself(tiny: Encoders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures and sounds to decisions, with nothing read from files; the grid is asked for."""
     wave = np.random.default_rng(1).normal(0, 0.1, 32_000).astype(np.float32)
-    heard = bundle.hear(wave)
-    assert heard.shape == (32,) and abs(np.linalg.norm(heard) - 1) < 1e-5
-    config = SegmentConfig(bundle="imagebind")
-    steps = frame_seconds(tiny, [RGB, RGB], wave, config, 2, "fast")
+    asked: list[int] = []
+    decode = tiny.sam.decode_square
+
+    def counted(embedding: object, points: np.ndarray, *rest: object, **words: object) -> object:
+        asked.append(len(points))
+        return decode(embedding, points, *rest, **words)
+
+    monkeypatch.setattr(tiny.sam, "decode_square", counted)
+    config = SegmentConfig(bundle="imagebind", proposals="grid")
+    steps = frame_seconds(tiny, [RGB, RGB], wave, config, GridSettings(3), 2, "naive")
     told = []
     while True:
         try:
@@ -205,5 +212,6 @@ def test_the_pipeline_is_the_bundle_itself(tiny: Encoders) -> None:
         except StopIteration as end:
             seconds = end.value
             break
-    assert len(told) == 3 and len(seconds) == 2
-    assert all(second > 0 for second in seconds)
+    # A warm-up and two turns, two pictures each.
+    assert len(told) == 3 and sum(asked) == 3 * 2 * 9
+    assert len(seconds) == 2 and all(second > 0 for second in seconds)
