@@ -141,15 +141,16 @@ def _is_ready(row: WeightsRow) -> bool:
 
 
 def _line(row: WeightsRow) -> tuple[str, ...]:
-    state = weights.state(row)
+    state, size = weights.state(row), row.size
     words = str(state)
     if state is State.PARTIAL:
         words += f" ({size_text(weights.part_of(row).stat().st_size)})"
     elif state is State.MISSING and row.optional:
         words += " (optional)"
     elif weights.is_own(row):
+        size = weights.path_of(row).stat().st_size
         words += ", not the official file"
-    return row.name, row.role, size_text(row.size), row.licence, words
+    return row.name, row.role, size_text(size), row.licence, words
 
 
 def _get(what: str, yes: bool, quiet: bool) -> int:
@@ -162,7 +163,7 @@ def _get(what: str, yes: bool, quiet: bool) -> int:
     total = size_text(sum(weights.path_of(row).stat().st_size for row in rows))
     count = f"{len(rows)} file{'s' if len(rows) > 1 else ''} ready"
     own = [row.name for row in rows if weights.is_own(row)]
-    note = f"; not the official file: {', '.join(own)}" if own else ""
+    note = f"; not the official file (remove it to fetch that): {', '.join(own)}" if own else ""
     say(f"{what}: {count} ({total}) in {paths.weights_dir()}{note}", quiet)
     return DONE
 

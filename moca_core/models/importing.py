@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import sys
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from moca_core.models.weights import FetchEvent, ensure_space
 
 _CHUNK = 2**20
 _STEP = 2**24
+_LEFT_S = 600.0
+"""Seconds without growth after which an unfinished copy is nobody's."""
 _FICLONE = 0x40049409
 """Linux: a copy that shares its blocks with the original until either is written."""
 _LIST_HINT = (
@@ -173,6 +176,7 @@ def _temporary(folder: Path) -> Iterator[Path]:
     """A name in a folder for a file that isn't finished; whatever has it at the end is removed."""
     with _storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        _clear_left(folder)
     whole = folder / f".import.{secrets.token_hex(4)}.tmp"
     try:
         with _storing(folder):
@@ -180,6 +184,14 @@ def _temporary(folder: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             whole.unlink(missing_ok=True)
+
+
+def _clear_left(folder: Path) -> None:
+    """Remove what imports left that were killed: 4.8 GB that nobody would find."""
+    for path in folder.glob(".import.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.lstat().st_mtime > _LEFT_S:
+                path.unlink()
 
 
 @contextmanager

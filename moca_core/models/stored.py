@@ -244,9 +244,17 @@ def _reported(row: WeightsRow) -> Generator[CheckEvent, None, State]:
 
 
 def check_file(row: WeightsRow) -> Generator[int, None, State]:
-    """Read a file that is here and keep what was found; yields the bytes so far."""
+    """Read a file that is here and keep what was found; yields the bytes so far.
+
+    Raises `StorageError` if it can't be read.
+    """
     path, record = path_of(row), record_of(row)
-    sha256 = yield from hashed(path)
+    try:
+        sha256 = yield from hashed(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: can't be read ({error.strerror or error})", "Check the file and its disk."
+        ) from error
     expected = _expected(row, record)
     if not expected:
         # First sight of a file whose official SHA-256 nobody knows.

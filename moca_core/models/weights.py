@@ -126,7 +126,8 @@ def fetch(rows: Iterable[WeightsRow]) -> Generator[FetchEvent, None, None]:
         finally:
             archives.clear()
     if failures:
-        raise _not_fetched([row for row in rows if row.name in failures], failures)
+        failed = [row for row in rows if row.name in failures]
+        raise _not_fetched(failed, failures, alone=len(rows) == 1)
 
 
 def _fetch_row(row: WeightsRow, archives: Archives) -> Generator[FetchEvent, None, str]:
@@ -258,15 +259,18 @@ def _gigabytes(size: int) -> str:
     return f"{size / 1e9:.2f} GB"
 
 
-def _not_fetched(rows: list[WeightsRow], failures: dict[str, str]) -> WeightsError:
+def _not_fetched(rows: list[WeightsRow], failures: dict[str, str], alone: bool) -> WeightsError:
     first = rows[0]
     others = f" (and {len(rows) - 1} more files)" if len(rows) > 1 else ""
-    asked = first.name if first.optional else first.bundle
+    asked = first.name if alone else first.bundle
     known = f"{first.size} bytes, SHA-256 {first.sha256}" if first.sha256 else first.upstream
+    addresses = [source.url for source in first.sources if isinstance(source, UrlSource)]
+    where = f" ({addresses[0]})" if addresses else ""
     return WeightsError(
         f"{first.name} can't be fetched{others}: {failures[first.name]}",
-        f"Check the network and run `moca weights get {asked}` again; it continues where "
-        f"it stopped. Or bring the file from elsewhere: `moca weights import FILE` ({known}).",
+        f"Check the network and run `moca weights get {asked}` again; it continues where it "
+        f"stopped. Or fetch the file elsewhere{where} and bring it: `moca weights import FILE` "
+        f"({known}).",
     )
 
 

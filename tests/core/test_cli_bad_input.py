@@ -17,7 +17,6 @@ from data.make_clips import ClipSpec, make_clip, make_sound
 
 from moca_core.cli import DONE, FAILED, main
 from moca_core.commands import gui, method
-from moca_core.models import weights
 from moca_core.models.specs import UrlSource
 
 SECOND = ClipSpec(frames=10, fps=10, audio="aac", audio_stop_ms=1000)

@@ -262,11 +262,11 @@ def test_a_file_of_ones_own_is_never_called_official(cache, tmp_path, monkeypatc
     assert main(["weights", "import", str(given), "--as", "first.onnx", "--quiet"]) == DONE
     assert "it is not the official file" in capsys.readouterr().out
     assert main(["weights", "list"]) == DONE
-    assert "MIT  ready, not the official file" in capsys.readouterr().out
+    assert "0.0 MB  MIT  ready, not the official file" in capsys.readouterr().out
     assert main(["weights", "verify", "first.onnx"]) == DONE
     assert capsys.readouterr().out == "first.onnx  ready, not the official file\n"
     assert main(["weights", "get"]) == DONE
-    assert capsys.readouterr().out.endswith("; not the official file: first.onnx\n")
+    assert "; not the official file (remove it to fetch that): first" in capsys.readouterr().out
     assert (cache / "first.onnx").read_bytes() == b"mine"
 
 

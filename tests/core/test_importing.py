@@ -219,6 +219,16 @@ def test_a_stop_leaves_everything_as_it_was(table, cache, given, small_steps):
     assert (cache / "thing.bin").read_bytes() == b"before"
 
 
+def test_what_a_killed_import_left_is_removed(table, cache, given):
+    cache.mkdir(parents=True)
+    left, young = cache / ".import.0.tmp", cache / ".import.1.tmp"
+    for path in (left, young):
+        path.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    import_file(given)
+    assert files(cache) == [".import.1.tmp", "thing.bin"]
+
+
 def test_a_disk_without_the_space_is_found_first(table, cache, given, monkeypatch):
     free = weights.shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(weights.shutil, "disk_usage", lambda folder: free)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 from core.weights_fakes import SHA, SIZE, files, make_row, sha256, url
-from core.weights_server import CONTENT
+from core.weights_server import CONTENT, Handler
 
-from moca_core.errors import WeightsError
+from moca_core.errors import StorageError, WeightsError
 from moca_core.models import sources, specs, stored, structure, weights
 from moca_core.models.weights import State, fetch, state
 
@@ -160,9 +161,19 @@ def test_a_cache_that_is_only_read(table, cache, monkeypatch):
 
 
 def refuse(path, sync=True):
-    from moca_core.errors import StorageError
-
     raise StorageError(f"{path}: can't be written", "")
+
+
+def test_a_file_that_cannot_be_read(table, cache, monkeypatch):
+    list(fetch(table[:1]))
+
+    def broken(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        yield
+
+    monkeypatch.setattr(stored, "hashed", broken)
+    with pytest.raises(StorageError, match=r"thing\.bin: can't be read .Input/output error."):
+        list(weights.verify(table[:1]))
 
 
 # A file whose official SHA-256 isn't known
@@ -228,10 +239,6 @@ def test_another_model_is_seen_at_first_sight(unknown, cache):
 
 
 def test_a_disk_without_the_space_is_found_before_anything_comes(table, cache, monkeypatch):
-    from core.weights_server import Handler
-
-    from moca_core.errors import StorageError
-
     free = weights.shutil.disk_usage("/")._replace(free=SIZE)
     monkeypatch.setattr(weights.shutil, "disk_usage", lambda folder: free)
     big = make_row(*table[0].sources, size=4_800_000_000)

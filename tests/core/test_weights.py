@@ -132,14 +132,15 @@ def test_no_source_gives_it(address, cache):
     assert caught.value.message.startswith("thing.bin can't be fetched: 127.0.0.1: it answers 404")
     assert "SHA-256 differs" in caught.value.message
     assert "moca weights get compact" in caught.value.hint
-    assert "moca weights import" in caught.value.hint
+    assert f"({address}/404/file) and bring it: `moca weights import FILE`" in caught.value.hint
     # The other file came all the same, and of this one nothing that looks like it.
     assert files(cache) == [".lock", "second.bin"]
 
 
 def test_a_row_without_sources(cache):
-    with pytest.raises(WeightsError, match="no source"):
+    with pytest.raises(WeightsError, match="no source") as caught:
         list(fetch([make_row()]))
+    assert "`moca weights get thing.bin` again" in caught.value.hint  # it alone was asked for
 
 
 @linux
