@@ -37,7 +37,9 @@ def frame_seconds(
     """
     bundle = ImageBindBundle(encoders.choice, grid_settings=grid)
     bundle.use(encoders.imagebind, encoders.dino, encoders.sam)
-    segmenter = Segmenter(config, encoders.choice.device, bundle=bundle)
+    # The bundle is on its device already. A segmenter on a GPU would go over to the CPU where
+    # memory runs out, which is no measurement.
+    segmenter = Segmenter(config, "cpu", bundle=bundle)
     device = encoders.choice.device
     seconds = []
     for turn in range(repeats + 1):

@@ -119,7 +119,8 @@ def compared(
 def _loaded(config: SegmentConfig, choice: DeviceChoice) -> Generator[StageEvent, None, Segmenter]:
     bundle = make_bundle(config, choice)
     yield from bundle.load()
-    return Segmenter(config, choice.device, bundle=bundle)
+    # On a GPU it would go over to the CPU where memory runs out, and compare that.
+    return Segmenter(config, "cpu", bundle=bundle)
 
 
 def _answers(
