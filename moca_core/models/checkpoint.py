@@ -185,6 +185,8 @@ def placed_on(
     }
 
     def place(key: str, tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor.to(device)
         wanted = dtype if key in matrices else torch.float32
         if torch.device(device).type == "cpu":
             return tensor.to(wanted)

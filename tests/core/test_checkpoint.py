@@ -262,6 +262,7 @@ def test_matrices_are_rounded_and_nothing_else() -> None:
     rounded = {key for key, dtype in kinds.items() if dtype == torch.bfloat16}
     assert rounded == {"0.weight", "0.bias", "2.weight", "2.bias"}
     assert set(kinds.values()) == {torch.bfloat16, torch.float32}
+    assert place("counter", torch.tensor(3)).dtype == torch.int64
 
 
 def mapped_files() -> str:
