@@ -218,6 +218,18 @@ def test_what_an_address_gives_is_checked_by_its_structure(unknown, cache, way, 
         assert (cache / "thing.bin").read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize(
+    ("have", "asked"), [(200_000, ["bytes=200000-"]), (SIZE, [f"bytes={SIZE}-", ""])]
+)
+def test_its_part_is_continued(unknown, cache, have, asked):
+    """Where only the address knows the size, a complete part is seen by its refusal of more."""
+    cache.mkdir(parents=True)
+    weights.part_of(unknown).write_bytes(CONTENT[:have])
+    list(fetch([unknown]))
+    assert [header for _, header in Handler.requests] == asked
+    assert (cache / "thing.bin").read_bytes() == CONTENT
+
+
 def test_its_own_hash_is_kept_on_first_sight(unknown, cache):
     cache.mkdir(parents=True)
     (cache / "thing.bin").write_bytes(CONTENT)
