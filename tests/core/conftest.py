@@ -1,4 +1,4 @@
-"""Fixtures of the tests around the weights: an empty cache, and a table of small rows."""
+"""Settings of their own for all tests of the core; small weights for those that are about them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "weights"
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def config_home(tmp_path, monkeypatch):
-    """An empty folder for the user's settings."""
-    monkeypatch.setattr("moca_core.paths.config_dir", lambda: tmp_path / "config")
-    return tmp_path / "config"
+    """A folder for settings that isn't there yet: no test shows the user's terms for them."""
+    folder = tmp_path / "settings"
+    monkeypatch.setattr("moca_core.paths.config_dir", lambda: folder)
+    return folder
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ def test_missing_weights_are_needed():
     assert "moca weights get compact" in finding.remedy
 
 
-def test_a_bundle_that_nobody_asked_for_is_no_failure(config_home):
+def test_a_bundle_that_nobody_asked_for_is_no_failure():
     finding = weights_findings()["imagebind"]
     assert finding.status is Status.INFO
     assert "moca weights get imagebind" in finding.remedy
@@ -196,7 +196,7 @@ def test_a_bundle_that_nobody_asked_for_is_no_failure(config_home):
     assert "Its terms are shown before its first use." in finding.remedy
 
 
-def test_one_complete_bundle_is_enough(monkeypatch, config_home):
+def test_one_complete_bundle_is_enough(monkeypatch):
     complete("imagebind", monkeypatch)
     licences.remember("imagebind")
     found = weights_findings()
@@ -204,7 +204,7 @@ def test_one_complete_bundle_is_enough(monkeypatch, config_home):
     assert "3 of 3 files ready (5.27 GB); its terms were shown on 20" in found["imagebind"].found
 
 
-def test_a_bundle_that_is_partly_there_is_a_warning(monkeypatch, tmp_path, config_home):
+def test_a_bundle_that_is_partly_there_is_a_warning(monkeypatch, tmp_path):
     complete("compact", monkeypatch)
     folder = tmp_path / "cache" / "weights"
     folder.mkdir(parents=True)

@@ -63,7 +63,6 @@ def rows(monkeypatch, tmp_path, served) -> tuple[WeightsRow, ...]:
         for place, (name, content) in enumerate(CONTENTS.items(), 1)
     )
     monkeypatch.setattr(specs, "ROWS", found)
-    monkeypatch.setattr("moca_core.paths.config_dir", lambda: tmp_path / "config")
     monkeypatch.setenv("MOCA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(sources, "POLL_S", 0.01)
     return found
@@ -353,8 +352,8 @@ def test_the_terms_are_shown_once_before_the_first_use(restricted, capsys, tmp_p
     assert capsys.readouterr().err == ""
 
 
-def test_settings_that_cannot_be_written_stop_nothing(restricted, tmp_path, capsys):
-    (tmp_path / "config").touch()
+def test_settings_that_cannot_be_written_stop_nothing(restricted, config_home, capsys):
+    config_home.touch()
     for _ in range(2):
         terms.show_terms_once("imagebind")
         assert "non-commercial" in capsys.readouterr().err

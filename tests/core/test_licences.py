@@ -11,8 +11,6 @@ from moca_core.errors import StorageError
 from moca_core.models import registry
 from moca_core.models.licences import pending, remember, shown_on
 
-pytestmark = pytest.mark.usefixtures("config_home")
-
 
 def test_a_bundle_without_terms_has_nothing_to_show():
     assert pending("compact") == ""
