@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 PROPOSAL_MODES = ("guided", "grid", "none")
 REGION_STRATEGIES = ("paint", "kmeans", "diffuse")
+PATCHES = ("alone", "attended")
 
 _PATCH = 14
 _SIDES = (112, 896)
@@ -44,6 +45,8 @@ class SegmentConfig:
     proposals : how SAM is prompted: `guided`, `grid`, or `none` (regions refined by a filter).
     regions : how evidence becomes regions: `paint`, `kmeans` or `diffuse`; "" takes the bundle's.
     sam : which SAM proposes masks, a name in `SAMS`; "" takes the bundle's.
+    patches : whether patches attend to all or to themselves alone before they enter the joint
+        space, `attended` or `alone`; of the imagebind bundle.
     image_side : side in pixels of the squashed picture from which the patch tokens are made; 0
         takes the bundle's.
     clusters : k of k-means.
@@ -54,6 +57,7 @@ class SegmentConfig:
     proposals: str = "guided"
     regions: str = ""
     sam: str = ""
+    patches: str = "alone"
     image_side: int = 0
     clusters: int = 5
     seed: int = 0
@@ -67,6 +71,7 @@ class SegmentConfig:
         _one_of(self.proposals, PROPOSAL_MODES, "proposal mode")
         _one_of(self.regions, REGION_STRATEGIES, "region strategy")
         _one_of(self.sam, SAMS, "SAM")
+        _one_of(self.patches, PATCHES, "way of patches into the joint space")
         _check(
             self.image_side % _PATCH == 0 and _SIDES[0] <= self.image_side <= _SIDES[1],
             f"image_side = {self.image_side}",

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from moca_core.commands.terms import show_terms_once
-from moca_core.config import PROPOSAL_MODES, REGION_STRATEGIES, SegmentConfig, with_values
+from moca_core.config import PATCHES, PROPOSAL_MODES, REGION_STRATEGIES, SegmentConfig, with_values
 from moca_core.device import PRECISIONS
 from moca_core.models.registry import BUNDLE_NAMES, SAMS
 
@@ -29,6 +29,12 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         choices=REGION_STRATEGIES,
         default="",
         help="how evidence becomes regions (the bundle's own way)",
+    )
+    parser.add_argument(
+        "--patches",
+        choices=PATCHES,
+        default=PATCHES[0],
+        help="imagebind: what patches attend to before they are compared with the sound",
     )
     parser.add_argument(
         "--image-side",
@@ -68,6 +74,7 @@ def config_of(args: argparse.Namespace) -> SegmentConfig:
         proposals=args.proposals,
         regions=args.regions,
         sam=args.sam,
+        patches=args.patches,
         image_side=args.image_side,
     )
 

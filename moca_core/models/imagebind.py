@@ -24,7 +24,7 @@ from moca_core.models.checkpoint import load_file
 from moca_core.models.compute import in_threads, to_device
 from moca_core.models.fbank import RATE_HZ, audio_picture
 from moca_core.models.pictures import centre_crop, normalised, squash
-from moca_core.models.vit import Trunk, ViTShape, collect, into, patches_of
+from moca_core.models.vit import Trunk, ViTBlock, ViTShape, collect, into, patches_of
 from moca_core.types import RgbImage
 
 _log = logging.getLogger(__name__)
@@ -132,7 +132,8 @@ class ImageBindSight:
         is first.
     patches : (B, N, De) float32, the patch tokens after the last block through the vision head:
         points of the joint space, length 1. The model wasn't trained to place patches there;
-        that they land near the sounds of what they show is what MoCA builds on.
+        that they land near the sounds of what they show is what MoCA builds on. In the last block
+        a patch may attend to all, as in the official forward, or to itself alone (ADR 0016).
     embedding : (B, De) float32, length 1, the official one of the whole picture.
     grid : (rows, columns) of the patches.
     """
@@ -224,6 +225,7 @@ class ImageBind(nn.Module):
         side: int = SIDE,
         blocks: Iterable[int] = (),
         official_crop: bool = False,
+        alone: bool = False,
     ) -> ImageBindSight:
         """Tokens, patch features and embeddings of B pictures, in one batch.
 
@@ -234,13 +236,18 @@ class ImageBind(nn.Module):
             positions are interpolated beyond the 224 of the training.
         blocks : numbers from 0 of the vision blocks whose tokens are kept.
         official_crop : see `preprocess`.
+        alone : patches attend to themselves only in the last block, see `ImageBindSight`.
         """
         grid = patches_of(side, self.shape.vision.patch)
         kept: dict[int, Tensor] = {}
+        hook = collect(set(blocks), kept)
         tokens = self.vision.embed(self.preprocess(rgbs, side, official_crop))
-        tokens = self.vision.run(tokens, hook=collect(set(blocks), kept))
-        joint = self.vision_head(tokens)  # (B, 1 + N, De)
-        return ImageBindSight(kept, joint[:, 1:], joint[:, 0], (grid, grid))
+        before = self.vision.run(tokens, stop=-1, hook=hook)
+        after = self.vision.run(before, first=-1, hook=hook)
+        last = self.vision.blocks[-1]
+        assert isinstance(last, ViTBlock)  # ModuleList forgets what it holds
+        patches = self.vision_head((last.alone(before) if alone else after)[:, 1:])
+        return ImageBindSight(kept, patches, self.vision_head(after[:, 0]), (grid, grid))
 
     @torch.inference_mode()
     def hear(self, wave: NDArray[np.float32]) -> ImageBindSound:

@@ -162,7 +162,7 @@ class ImageBindBundle:
         yield StageEvent("tokens")
         sights = self._fitting.run(lambda part: self._see(part, config), rgbs)
         yield StageEvent("saliency")
-        saliencies = [self._dino.attention(rgb, self._settings.saliency_side) for rgb in rgbs]
+        saliencies = self._fitting.run(self._attend, rgbs)
         embeddings: Sequence[SamEmbedding | None] = [None] * len(rgbs)
         if config.proposals != "none":
             yield StageEvent("proposals")
@@ -185,7 +185,8 @@ class ImageBindBundle:
     def _see(self, rgbs: Sequence[RgbImage], config: SegmentConfig) -> list[_Sight]:
         """Tokens, their clusters and their joint features, of as many pictures as there are."""
         last = len(self._imagebind.vision.blocks) - 1
-        seen = self._imagebind.see(rgbs, config.image_side, blocks=(last,))
+        alone = config.patches == "alone"
+        seen = self._imagebind.see(rgbs, config.image_side, blocks=(last,), alone=alone)
         tokens = seen.tokens[last][:, 1:]  # (B, N, Dv)
         arrays = _array(tokens)
         if tokens.is_cuda:
@@ -194,6 +195,9 @@ class ImageBindBundle:
             labels = np.stack([token_clusters(x, config.clusters, config.seed) for x in arrays])
         joint = _array(torch.cat([seen.embedding[:, None], seen.patches], dim=1))
         return [_Sight(*row, seen.grid) for row in zip(arrays, labels, joint, strict=True)]
+
+    def _attend(self, rgbs: Sequence[RgbImage]) -> Sequence[FloatMap]:
+        return list(self._dino.attentions(rgbs, self._settings.saliency_side))
 
     def _propose(
         self, embedding: SamEmbedding, config: SegmentConfig, sight: _Sight, saliency: FloatMap

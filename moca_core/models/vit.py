@@ -70,8 +70,21 @@ class ViTBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> the same shape."""
         q, k, v = self._queries_keys_values(x)
-        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
-        x = x + _scaled(self.proj(y), self.scale1)
+        return self._behind_attention(x, F.scaled_dot_product_attention(q, k, v))
+
+    def alone(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> the same shape, where each token attends to itself and to no other.
+
+        Tokens of a last block keep their place this way, while attention gathers into them what
+        the class token is for: after MaskCLIP, Zhou et al. 2022.
+        """
+        _, _, v = self._queries_keys_values(x)
+        return self._behind_attention(x, v[:, :, : x.shape[1]])  # without a learned value
+
+    def _behind_attention(self, x: Tensor, y: Tensor) -> Tensor:
+        """The rest of the block: x (B, T, C) that entered it, y (B, heads, T, d) attended."""
+        joined = y.transpose(1, 2).reshape(x.shape)
+        x = x + _scaled(self.proj(joined), self.scale1)
         hidden = F.gelu(self.fc1(into(self.fc1, self.norm2(x))))
         return x + _scaled(self.fc2(hidden), self.scale2)
 

@@ -22,6 +22,7 @@ from moca_core.models.registry import BUNDLE_NAMES, BUNDLES, SAMS
         ("proposals", "everything", "guided, grid, none"),
         ("regions", "guess", "paint, kmeans, diffuse"),
         ("sam", "vit_x", "mobile, vit_b, vit_l, vit_h"),
+        ("patches", "some", "alone, attended"),
         ("image_side", 225, "multiple of 14"),
         ("image_side", 98, "from 112 to 896"),
         ("image_side", 910, "from 112 to 896"),
@@ -41,7 +42,7 @@ def test_every_listed_value_works():
         for proposals in module.PROPOSAL_MODES:
             for regions in module.REGION_STRATEGIES:
                 for sam in SAMS:
-                    SegmentConfig(bundle, proposals, regions, sam, 448, 2, 1)
+                    SegmentConfig(bundle, proposals, regions, sam, "attended", 448, 2, 1)
     SegmentConfig(clusters=32)
 
 
@@ -77,6 +78,7 @@ def test_fingerprints_tell_every_setting_apart():
         SegmentConfig(regions="kmeans"),
         SegmentConfig(sam="vit_b"),
         SegmentConfig(image_side=448),
+        SegmentConfig(patches="attended"),
         SegmentConfig(clusters=6),
         SegmentConfig(seed=1),
     ]

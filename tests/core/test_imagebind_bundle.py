@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from moca_core.bench.random_models import random_encoders
-from moca_core.config import PROPOSAL_MODES, REGION_STRATEGIES, SegmentConfig
+from moca_core.config import PATCHES, PROPOSAL_MODES, REGION_STRATEGIES, SegmentConfig
 from moca_core.device import choose_device
 from moca_core.evaluation.metrics import iou
 from moca_core.models.imagebind_bundle import ImageBindBundle, JointSettings
@@ -154,6 +154,21 @@ def test_an_analysis_has_what_the_pipeline_needs(bundle: ImageBindBundle) -> Non
     assert analysis.looks.shape == (len(analysis.proposals), 0)
 
 
+def test_patches_attend_to_all_or_to_themselves(bundle: ImageBindBundle) -> None:
+    alone, attended = (
+        finished(bundle.look([picture()], SegmentConfig("imagebind", "none", patches=patches)))[1][
+            0
+        ]
+        for patches in PATCHES
+    )
+    # Only the features of patches in the joint space differ: not that of the picture, not tokens.
+    np.testing.assert_array_equal(alone.tokens, attended.tokens)
+    assert alone.joint is not None
+    assert attended.joint is not None
+    np.testing.assert_array_equal(alone.joint[0], attended.joint[0])
+    assert np.abs(alone.joint[1:] - attended.joint[1:]).max() > 0.01
+
+
 def test_a_larger_picture_has_more_tokens(bundle: ImageBindBundle) -> None:
     config = SegmentConfig("imagebind", proposals="none", image_side=448)
     _, (analysis,) = finished(bundle.look([picture()], config))
@@ -240,10 +255,10 @@ class TwoHalves(ImageBindBundle):
             tokens={0: joint[None]}, patches=joint[None, 1:], embedding=joint[:1], grid=grid
         )
         seeing = SimpleNamespace(
-            vision=SimpleNamespace(blocks=[None]), see=lambda rgbs, side, blocks: sight
+            vision=SimpleNamespace(blocks=[None]), see=lambda rgbs, side, blocks, alone: sight
         )
         saliency = np.ones((4, 4), np.float32)
-        self.use(seeing, SimpleNamespace(attention=lambda rgb, side: saliency), None)  # type: ignore[arg-type]
+        self.use(seeing, SimpleNamespace(attentions=lambda rgbs, side: [saliency]), None)  # type: ignore[arg-type]
 
     def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
         return ONE if wave[0] > 0 else OTHER

@@ -99,6 +99,21 @@ def test_attention_of_the_class_token_equals_the_formulas(shape: ViTShape) -> No
         np.testing.assert_allclose(row.numpy(), expected, atol=1e-6)
 
 
+@each_variant
+def test_a_token_alone_attends_to_itself(shape: ViTShape) -> None:
+    """As if it were the only one, whatever its neighbours are."""
+    block = block_of(small_vit(shape), 0)
+    x = torch.randn(2, 5, shape.width)
+    alone = block.alone(x)
+    if not shape.bias_kv:  # which is one more to attend to, even for the only token
+        for place in range(5):
+            only = block(x[:, place : place + 1])
+            assert torch.allclose(alone[:, place : place + 1], only, atol=1e-5)
+    others = torch.cat([x[:, :1], torch.randn(2, 4, shape.width)], dim=1)
+    assert torch.allclose(block.alone(others)[:, 0], alone[:, 0], atol=1e-5)
+    assert float((block(x) - alone).abs().max()) > 0.01
+
+
 def test_a_learned_key_equals_that_of_torch() -> None:
     # The second opinion: torch's own attention with `add_bias_kv`, which the official code uses.
     shape = replace(SMALL, bias_kv=True)
