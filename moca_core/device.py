@@ -63,7 +63,8 @@ def choose_device(
     if request != "auto":
         index = int(wanted[1] or 0)
         if index >= count:
-            raise DeviceError(f"{request}: this machine shows {count} CUDA devices", _SLOWER)
+            shown = f"this machine shows {count} CUDA devices" if count else _why_no_card()
+            raise DeviceError(f"{request}: {shown}", _SLOWER)
         if hindrance := _hindrance(index, need_bytes):
             raise DeviceError(f"{request}: {hindrance}", _SLOWER)
         return _on_card(index, precision)

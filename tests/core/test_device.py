@@ -90,6 +90,8 @@ def test_a_cuda_build_says_what_is_missing(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert choose_device() == DeviceChoice("cpu", "float32", reason)
+        with pytest.raises(DeviceError, match=f"cuda:0: {reason}"):
+            choose_device("cuda:0")
 
 
 # --- GPUs that will do, and in which precision --------------------------------------------------
