@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice
 from moca_core.errors import ConfigError, DeviceError
 from moca_core.pipeline.proposals import GridSettings
+from moca_core.types import StageEvent
 
 CPU = DeviceChoice("cpu", "float32", "")
+CONFIG = SegmentConfig(bundle="imagebind")
 RGB = np.random.default_rng(0).integers(0, 255, (72, 128, 3), dtype=np.uint8)
 
 
@@ -161,9 +164,8 @@ def test_memory_that_runs_out_names_the_batch(
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(bench, "STAGES", {"ImageBind sees": full})
-    config = SegmentConfig(bundle="imagebind")
     wave, points = np.zeros(32_000, np.float32), np.zeros((1, 2), np.float32)
-    work = bench.Work([RGB] * 3, wave, points, config)
+    work = bench.Work([RGB] * 3, wave, points, CONFIG)
     with pytest.raises(DeviceError, match="3 pictures at once") as caught:
         list(bench._times(tiny, work, 1, "fast"))
     assert "--batch" in caught.value.hint
@@ -215,3 +217,47 @@ def test_the_pipeline_is_the_bundle_itself(tiny: Encoders, monkeypatch: pytest.M
     # A warm-up and two turns, two pictures each.
     assert len(told) == 3 and sum(asked) == 3 * 2 * 9
     assert len(seconds) == 2 and all(second > 0 for second in seconds)
+
+
+def test_memory_on_a_gpu_is_the_peak_beside_the_weights(
+    tiny: Encoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A played GPU: 100 MiB are held before, 350 at the peak; it is waited for around each stage.
+
+    The peak is asked after the whole pipeline, before the matrices that measure the rate.
+    """
+    steps: list[str] = []
+    fakes = {
+        "memory_allocated": lambda device: 100 * 2**20,
+        "reset_peak_memory_stats": lambda device: steps.append("reset"),
+        "max_memory_allocated": lambda device: steps.append("peak") or 350 * 2**20,
+        "synchronize": lambda device: steps.append("wait"),
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+
+    def rate(device: str, dtype: torch.dtype, repeats: int) -> float:
+        steps.append(f"rate {device} {dtype} {repeats}")
+        return 1e12
+
+    def whole(*args: object) -> Iterator[StageEvent]:
+        yield StageEvent("whole")
+        steps.append("whole")
+        return (0.5,)
+
+    monkeypatch.setattr(bench, "matrix_rate", rate)
+    monkeypatch.setattr(bench, "frame_seconds", whole)
+    monkeypatch.setattr(bench, "STAGES", {"a": lambda *_: steps.append("a")})
+    played = replace(tiny, choice=DeviceChoice("cuda:0", "bfloat16", "Card 0"))
+    work = bench.Work([RGB], np.zeros(8, np.float32), np.zeros((1, 2), np.float32), CONFIG)
+    turns = bench._times(played, work, 1, "fast")
+    while True:
+        try:
+            next(turns)
+        except StopIteration as end:
+            measured: bench.Measured = end.value
+            break
+    assert measured.beside_mib == 250.0
+    assert measured.whole_s == (0.5,) and measured.rate == 1e12
+    turn = ["wait", "a", "wait"]
+    assert steps == ["reset", *turn, *turn, "whole", "peak", "rate cuda:0 torch.bfloat16 1"]
