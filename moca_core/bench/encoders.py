@@ -67,7 +67,7 @@ class Work:
 
 
 def _see(encoders: Encoders, work: Work) -> None:
-    encoders.imagebind.see(work.rgbs)
+    encoders.imagebind.see(work.rgbs, alone=True)  # as the bundle by default
 
 
 def _hear(encoders: Encoders, work: Work) -> None:
