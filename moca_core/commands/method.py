@@ -57,6 +57,9 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="auto", help="of the encoders' matrices"
     )
+    parser.add_argument(
+        "--compile", action="store_true", help="imagebind: compile the transformers when they start"
+    )
 
 
 def assignment(text: str) -> tuple[str, str]:
@@ -90,7 +93,8 @@ def segmenter_of(args: argparse.Namespace) -> Segmenter:
     """The pipeline that the arguments ask for, nothing loaded yet. Shows the bundle's terms."""
     config = config_of(args)
     show_terms_once(config.bundle)
-    return load_segmenter(config, args.device, settings_of(args, config), args.precision)
+    settings = settings_of(args, config)
+    return load_segmenter(config, args.device, settings, args.precision, args.compile)
 
 
 def load_segmenter(
@@ -98,8 +102,9 @@ def load_segmenter(
     device: str,
     settings: MatchSettings | None = None,
     precision: str = "auto",
+    compiled: bool = False,
 ) -> Segmenter:
     """The pipeline; importing it imports torch."""
     from moca_core.pipeline.segmenter import Segmenter
 
-    return Segmenter(config, device, settings, precision=precision)
+    return Segmenter(config, device, settings, precision=precision, compiled=compiled)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice
+from moca_core.errors import ConfigError
 from moca_core.pipeline.analysis import FrameAnalysis
 from moca_core.pipeline.hearing import Hearing, HearingSettings
 from moca_core.pipeline.matching import MatchSettings
@@ -69,26 +70,41 @@ class LoadableBundle(Bundle, Protocol):
         ...
 
 
-def _compact(config: SegmentConfig, device: DeviceChoice) -> LoadableBundle:
+def _compact(config: SegmentConfig, device: DeviceChoice, compiled: bool) -> LoadableBundle:
     from moca_core.models.compact import CompactBundle
 
+    if compiled:
+        raise ConfigError(
+            "the compact bundle can't be compiled",
+            "Leave --compile out, or use --bundle imagebind.",
+        )
     return CompactBundle(device, sam=config.sam)
 
 
-def _imagebind(config: SegmentConfig, device: DeviceChoice) -> LoadableBundle:
+def _imagebind(config: SegmentConfig, device: DeviceChoice, compiled: bool) -> LoadableBundle:
     from moca_core.models.imagebind_bundle import ImageBindBundle
 
-    return ImageBindBundle(device, sam=config.sam)
+    return ImageBindBundle(device, sam=config.sam, compiled=compiled)
 
 
-_MAKERS: Mapping[str, Callable[[SegmentConfig, DeviceChoice], LoadableBundle]] = MappingProxyType(
-    {"compact": _compact, "imagebind": _imagebind}
-)
+_Maker = Callable[[SegmentConfig, DeviceChoice, bool], LoadableBundle]
+_MAKERS: Mapping[str, _Maker] = MappingProxyType({"compact": _compact, "imagebind": _imagebind})
 
 
-def make_bundle(config: SegmentConfig, device: DeviceChoice) -> LoadableBundle:
-    """The encoders that a configuration names, not loaded yet."""
-    return _MAKERS[config.bundle](config, device)
+def make_bundle(
+    config: SegmentConfig, device: DeviceChoice, compiled: bool = False
+) -> LoadableBundle:
+    """The encoders that a configuration names, not loaded yet.
+
+    Parameters
+    ----------
+    compiled : compile the transformers' blocks when they first run.
+
+    Raises
+    ------
+    ConfigError : the bundle can't be compiled.
+    """
+    return _MAKERS[config.bundle](config, device, compiled)
 
 
 def default_settings(config: SegmentConfig) -> MatchSettings:

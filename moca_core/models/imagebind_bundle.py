@@ -13,7 +13,7 @@ from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice
 from moca_core.heap import keep_freed_memory
 from moca_core.models import weights
-from moca_core.models.compute import BatchSize
+from moca_core.models.compute import BatchSize, Compiler
 from moca_core.models.dino import Dino
 from moca_core.models.imagebind import ImageBind
 from moca_core.models.prompting import asking
@@ -115,12 +115,14 @@ class ImageBindBundle:
         proposal_settings: ProposalSettings | None = None,
         grid_settings: GridSettings | None = None,
         sam: str = _ROW.sam,
+        compiled: bool = False,
     ) -> None:
         self._device = device
         self._settings = settings or JointSettings()
         self._proposals = proposal_settings or ProposalSettings()
         self._grid = grid_settings or GridSettings()
         self._sam_variant = sam
+        self._compiler = Compiler(compiled)
         self._fitting = BatchSize(1 if device.device == "cpu" else _GPU_BATCH)
 
     @property
@@ -144,6 +146,8 @@ class ImageBindBundle:
 
     def use(self, imagebind: ImageBind, dino: Dino, sam: Sam) -> None:
         """Take encoders that are there already, on the bundle's device."""
+        for model in (imagebind, dino, sam):
+            self._compiler.compile_blocks(model)
         self._imagebind, self._dino, self._sam = imagebind, dino, sam
 
     def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:

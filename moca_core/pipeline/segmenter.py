@@ -48,6 +48,7 @@ class Segmenter:
     config : the configuration.
     device : `auto`, `cpu` or `cuda:0`.
     precision : `auto`, or a dtype's name; see `choose_device`.
+    compiled : see `make_bundle`.
     settings : thresholds of the decision; by default those that suit the bundle.
     bundle : encoders that are loaded already; by default those that the configuration names.
     """
@@ -59,11 +60,13 @@ class Segmenter:
         settings: MatchSettings | None = None,
         bundle: Bundle | None = None,
         precision: str = "auto",
+        compiled: bool = False,
     ) -> None:
         self.config = config or SegmentConfig()
         self.device = _device_for(bundle_row(self.config.bundle), device, precision)
         self.settings = settings or default_settings(self.config)
         self._bundle = bundle
+        self._compiled = compiled
 
     @property
     def window_s(self) -> float:
@@ -82,7 +85,7 @@ class Segmenter:
         """
         if self._bundle is not None:
             return
-        bundle = make_bundle(self.config, self.device)
+        bundle = make_bundle(self.config, self.device, self._compiled)
         try:
             yield from bundle.load()
         except RuntimeError as error:
@@ -90,7 +93,7 @@ class Segmenter:
                 raise
             del bundle
             yield self._fall_back("there was too little GPU memory for the encoders")
-            bundle = make_bundle(self.config, self.device)
+            bundle = make_bundle(self.config, self.device, self._compiled)
             yield from bundle.load()
         self._bundle = bundle
 

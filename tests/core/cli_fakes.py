@@ -94,6 +94,7 @@ def fake_segmenter(bundle: LeftHalf) -> Callable[..., Segmenter]:
         device: str,
         settings: MatchSettings | None = None,
         precision: str = "auto",
+        compiled: bool = False,
     ) -> Segmenter:
         return Segmenter(config, "cpu", settings, bundle)
 

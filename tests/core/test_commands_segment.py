@@ -358,7 +358,7 @@ def test_what_the_clip_does_not_have(words, message, clip, bundle, tmp_path, cap
 def test_an_unknown_device(clip, tmp_path, capsys):
     words = ["--device", "cuda:9", "--out", str(tmp_path)]
     assert main(["segment", str(clip), *words]) == FAILED
-    assert "cuda:9: this machine shows" in capsys.readouterr().err
+    assert "cuda:9: " in capsys.readouterr().err
 
 
 def fill_disk(monkeypatch, folder: Path, after: int) -> None:

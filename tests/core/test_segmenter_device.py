@@ -113,7 +113,7 @@ def on_a_card(monkeypatch: pytest.MonkeyPatch, full: str) -> tuple[Segmenter, li
     """A segmenter for a GPU whose memory runs out, and the devices that bundles were made for."""
     made: list[str] = []
 
-    def make(config: SegmentConfig, device: DeviceChoice) -> Loaded:
+    def make(config: SegmentConfig, device: DeviceChoice, compiled: bool) -> Loaded:
         made.append(device.device)
         bundle = Loaded()
         bundle.full = full if device.device != "cpu" else ""
@@ -157,7 +157,7 @@ def test_other_faults_are_no_reason_to_go_on(clip: Path, monkeypatch: pytest.Mon
 def test_a_full_cpu_is_told(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter, _ = on_a_card(monkeypatch, "")
     segmenter.device = replace(CARD, device="cpu")
-    monkeypatch.setattr(module, "make_bundle", lambda config, device: full_bundle())
+    monkeypatch.setattr(module, "make_bundle", lambda *arguments: full_bundle())
     with pytest.raises(DeviceError):
         run(segmenter, clip, frames=LISTED)
 
