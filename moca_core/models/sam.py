@@ -287,7 +287,7 @@ class VitSam(Sam):
     attention : see `VitEncoder`.
     """
 
-    def __init__(self, vit: VitShape, decoder: DecoderShape, attention: str = "eager") -> None:
+    def __init__(self, vit: VitShape, decoder: DecoderShape, attention: str = "sdpa") -> None:
         super().__init__(VitEncoder(vit, attention), decoder, square=True)
 
     @classmethod
@@ -297,7 +297,7 @@ class VitSam(Sam):
         variant: str,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
-        attention: str | None = None,
+        attention: str = "sdpa",
     ) -> Self:
         """Load an official checkpoint of a variant in `VITS`, memory-mapped.
 
@@ -323,13 +323,12 @@ class VitSam(Sam):
         decoder: DecoderShape,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
-        attention: str | None = None,
+        attention: str = "sdpa",
     ) -> Self:
         """Build from a state dict with the official names; `path` is for messages."""
-        cpu = torch.device(device).type == "cpu"
         # No memory is taken for parameters that the checkpoint's take the place of.
         with torch.device("meta"):
-            model = cls(vit, decoder, attention or ("eager" if cpu else "sdpa"))
+            model = cls(vit, decoder, attention)
         load_strictly(model, state, path, official=official_key, place=lambda _, x: x.float())
         return model.placed(device, dtype)
 

@@ -1,4 +1,4 @@
-"""The image encoder of SAM ViT-B, L and H, through `transformers` (ADR 0013).
+"""The image encoder of SAM ViT-B, L and H, through `transformers` (ADR 0015).
 
 Nothing here imports `transformers` until an encoder is built: it takes seconds, and only these
 three need it.
@@ -101,8 +101,8 @@ class VitEncoder(nn.Module):
 
     Parameters
     ----------
-    attention : `eager` or `sdpa`, as `transformers` calls them. They give the same; eager is the
-        faster one on a CPU, and sdpa on a GPU.
+    attention : `eager` or `sdpa`, as `transformers` calls them. They give the same, and sdpa is
+        the faster and smaller one.
     """
 
     def __init__(self, shape: VitShape, attention: str) -> None:

@@ -30,7 +30,7 @@ def official_state(reference: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def tiny_sam(attention: str = "eager") -> VitSam:
+def tiny_sam(attention: str = "sdpa") -> VitSam:
     """The model as ours, from its official weights."""
     state = official_state(vectors())
     return VitSam.from_state(state, Path("tiny.pth"), VIT, DECODER, attention=attention)

@@ -300,7 +300,7 @@ def test_a_vit_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setattr(sam, "DecoderShape", lambda: DECODER)
     model = load_sam("vit_l", "cpu")
     assert isinstance(model, VitSam)
-    assert model.image_encoder.vision_encoder.config._attn_implementation == "eager"
+    assert model.image_encoder.vision_encoder.config._attn_implementation == "sdpa"
     embedding = model.embed(np.zeros((30, 40, 3), dtype=np.uint8))
     assert isinstance(embedding, SamEmbedding)
     with pytest.raises(ConfigError, match="'vit_x' is no SAM"):
