@@ -196,7 +196,7 @@ def test_their_encoder_is_ours(
 def test_prompts_in_float32_under_autocast(
     reference: dict[str, Tensor], picture: NDArray[np.uint8]
 ) -> None:
-    """In bfloat16 a place would be four pixels off at the far end of 1024."""
+    """In bfloat16, which has eight bits, a place in 1024 would be pixels off."""
     model = tiny_sam()
     points = torch.tensor([[[250.3, 3.7]], [[251.1, 3.7]]])
     labels = torch.ones(2, 1)
