@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -93,7 +92,6 @@ class Warm:
             from moca_core.heap import give_back
             from moca_core.models.compute import empty_cache
 
-            gc.collect()
             empty_cache()
             give_back()
 

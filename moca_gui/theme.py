@@ -146,6 +146,9 @@ QLineEdit, QComboBox, QSpinBox {{ background: {base}; border: 1px solid {border}
     border-radius: 5px; padding: 4px 7px; selection-background-color: {accent};
     selection-color: {on_accent}; }}
 QLineEdit:focus, QComboBox:focus {{ border-color: {accent}; }}
+QComboBox::drop-down {{ border: none; width: 20px; }}
+QComboBox::down-arrow {{ width: 0; height: 0; margin-right: 8px; border-left: 4px solid {base};
+    border-right: 4px solid {base}; border-top: 5px solid {dim}; }}
 QComboBox QAbstractItemView {{ background: {panel}; border: 1px solid {border};
     selection-background-color: {accent}; selection-color: {on_accent}; }}
 QProgressBar {{ background: {base}; border: 1px solid {border}; border-radius: 5px;

@@ -29,6 +29,7 @@ from moca_gui.jobs import Job, JobPool, JobState
 from moca_gui.weights import FetchProgress, WeightRow, WeightsSource, size_text
 
 _MARGIN_PX = 22
+_WIDTH_PX = 860
 
 
 class WeightsDialog(QDialog):
@@ -60,7 +61,7 @@ class WeightsDialog(QDialog):
         self._job: Job | None = None
         self._was_complete = self._complete()
         self._states: dict[str, str] = {}  # what a job said last of each file
-        self._taken: Path | None = None
+        self._taken: tuple[Path, str] | None = None  # by the job: which file, in whose place
         self._make_parts()
         self._lay_out()
         self.refresh()
@@ -82,9 +83,11 @@ class WeightsDialog(QDialog):
         self.progress = QProgressBar()
         self.progress.setAccessibleName("Fetch progress")
         self.progress.setRange(0, 1000)
+        self.progress.setFixedHeight(self.progress.sizeHint().height())
         self.progress.hide()
+        self.message.hide()
         self.own = OwnFile()
-        self.own.accepted.connect(self._use_as)
+        self.own.accepted.connect(self._take)
         self.file_button = QPushButton("Use a file I have…")
         self.file_button.setToolTip("Copy a weights file that you got elsewhere to its place")
         self.file_button.clicked.connect(self.ask_file)
@@ -122,7 +125,8 @@ class WeightsDialog(QDialog):
         for part in (self.terms, self.progress, self.message, self.own):
             layout.addWidget(part)
         layout.addLayout(buttons)
-        self.setMinimumWidth(860)
+        self.setMinimumWidth(_WIDTH_PX)
+        self.resize(_WIDTH_PX, self.height())
 
     # -- what is here -------------------------------------------------------------------------
 
@@ -161,8 +165,7 @@ class WeightsDialog(QDialog):
         rows.sort(key=lambda row: row.optional)
         self.table.show_rows(rows, frozenset(row.name for row in needed))
         self.summary.setText(_summary([row for row in needed if not row.present]))
-        self.terms.setText(bundle_row(self.bundle).terms)
-        self.terms.setVisible(bool(self.terms.text()))
+        self._write(self.terms, bundle_row(self.bundle).terms)
         running, lacking = self._job is not None, self._lacking()
         here = any(row.present or row.state == "damaged" for row in rows)
         self.bundles.setEnabled(not running)
@@ -172,6 +175,7 @@ class WeightsDialog(QDialog):
         self.fetch_button.setText(_fetch_text(lacking))
         self.fetch_button.setDefault(bool(lacking))
         self.cancel_button.setVisible(running)
+        self._fit()
 
     # -- work ---------------------------------------------------------------------------------
 
@@ -191,14 +195,12 @@ class WeightsDialog(QDialog):
     def use_file(self, path: Path) -> None:
         """Put a copy of `path` where it belongs; asks if it isn't one of the official files."""
 
-        def start() -> None:
-            self._taken = path
-            self._start(partial(self._source.take, path), f"Reading {path.name}")
+        self._agreed(lambda: self._take(path, ""))
 
-        self._agreed(start)
-
-    def _use_as(self, path: Path, name: str) -> None:
-        self._start(partial(self._source.take, path, name), f"Reading {path.name}")
+    def _take(self, path: Path, name: str) -> None:
+        if self._job is None:
+            self._taken = path, name
+            self._start(partial(self._source.take, path, name), f"Reading {path.name}")
 
     def verify(self) -> None:
         """Read the files of the shown bundle and say whether they are what they should be."""
@@ -233,6 +235,7 @@ class WeightsDialog(QDialog):
     def _show(self, event: FetchProgress) -> None:
         if self._job is not None and self._job.cancelling:
             return
+        self._states.setdefault(event.name, "")
         if event.total:
             # In thousandths: a file may have more bytes than the bar can count.
             self.progress.setRange(0, 1000)
@@ -253,36 +256,68 @@ class WeightsDialog(QDialog):
         self.cancel_button.setEnabled(True)
         self.refresh()
         if job.state is JobState.FAILED:
-            unknown = taken is not None and isinstance(job.error, WeightsError)
-            if taken is not None and unknown and taken.is_file():
-                self._say("")
-                self._ask_own(taken)
-            else:
-                self._say(_words(job.error))
+            self._on_failed(job.error, taken)
         elif job.state is JobState.CANCELLED:
-            self._say("Cancelled. What has come is kept.")
+            self._say("Cancelled." if taken else "Cancelled. What has come is kept.")
         elif self._complete() and not self._was_complete:
             self._say("")
             self.accept()
             self.completed.emit()
         else:
-            damaged = [name for name, state in self._states.items() if state == "damaged"]
-            self._say(f"Damaged: {', '.join(damaged)}. Fetch again." if damaged else "Done.")
+            self._say(self._outcome())
 
-    def _ask_own(self, path: Path) -> None:
+    def _outcome(self) -> str:
+        damaged = [name for name, state in self._states.items() if state == "damaged"]
+        if damaged:
+            return f"Damaged: {', '.join(damaged)}. Fetch again, or use a file you have."
+        found = [row for row in self.table.rows if row.name in self._states]
+        if len(found) == 1:
+            return f"{found[0].name}: {found[0].state_text}."
+        return "The files that are here are what they should be."
+
+    def _on_failed(self, error: BaseException | None, taken: tuple[Path, str] | None) -> None:
+        if taken is None or not isinstance(error, WeightsError) or not taken[0].is_file():
+            self._say(_words(error))
+        elif taken[1]:
+            self._say(f"{error.message}\nChoose the file whose model this is, or another file.")
+            self._ask_own(*taken)
+        else:
+            self._say("")
+            self._ask_own(taken[0])
+
+    def _ask_own(self, path: Path, name: str = "") -> None:
         """Offer to take a file that isn't official in the place of one of the shown files."""
         known = set(self._source.replaceable())
         names = [row.name for row in self.table.rows if row.name in known]
         chosen = self.table.selected
-        lacking = [row.name for row in self._lacking() if row.name in known]
-        likely = [path.name] if path.name in names else [chosen.name] if chosen else lacking
-        self.own.ask(path, names, likely[0] if likely else "")
+        likely = [
+            name,
+            path.name,
+            chosen.name if chosen else "",
+            *(r.name for r in self._lacking()),
+        ]
+        self.own.ask(path, names, next((item for item in likely if item in names), ""))
+        self._fit()
 
     def _say(self, text: str) -> None:
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
-        # A long message is shown whole: the layout alone would cut it.
-        self.message.setMinimumHeight(self.message.heightForWidth(self.width() - 2 * _MARGIN_PX))
+        self._write(self.message, text)
+        self._fit()
+
+    def _write(self, label: QLabel, text: str) -> None:
+        """Show a text whole, and as high as it is: the layout alone would cut or spread it."""
+        label.setText(text)
+        label.setVisible(bool(text))
+        if text:
+            label.setFixedHeight(label.heightForWidth(self.width() - 2 * _MARGIN_PX))
+
+    def _fit(self) -> None:
+        """Be high enough for all parts: a layout with long texts doesn't see to that."""
+        layout = self.layout()
+        assert layout is not None
+        layout.activate()
+        needed = layout.totalHeightForWidth(self.width())
+        if self.height() < needed:
+            self.resize(self.width(), needed)
 
     # -- closing ------------------------------------------------------------------------------
 

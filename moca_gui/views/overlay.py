@@ -11,6 +11,7 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPaint
 
 from moca_gui.colormaps import OBJECT_COLOURS, apply, object_colour, table
 from moca_gui.results import PackedObject
+from moca_gui.theme import contrast
 
 FILL_OPACITY = 0.38
 ROUNDING_PX = 3.0  # pixels of the frame; hides the stairs of small frames shown large
@@ -146,7 +147,7 @@ def paint_object(painter: QPainter, item: DrawnObject, smooth: bool) -> None:
 
 def readable_on(colour: QColor) -> QColor:
     """Dark or white, whichever can be read on `colour`."""
-    return QColor("#10151a") if colour.lightnessF() > 0.33 else QColor("#ffffff")
+    return QColor(max(("#10151a", "#ffffff"), key=lambda ink: contrast(ink, colour.name())))
 
 
 def paint_badge(
@@ -254,7 +255,9 @@ def paint_colour_bar(painter: QPainter, item: DrawnMap, area: QRectF, under: flo
     if item.discrete:
         painter.setPen(_DIM)
         foot = QRectF(inner.left(), head.bottom() + 6, inner.width(), line)
-        painter.drawText(foot, Qt.AlignmentFlag.AlignLeft, f"{count_labels(item)} {item.labels}")
+        count = count_labels(item)
+        words = item.labels.removesuffix("s") if count == 1 else item.labels
+        painter.drawText(foot, Qt.AlignmentFlag.AlignLeft, f"{count} {words}")
         return
     rgb = np.ascontiguousarray(table("viridis")[None])  # (1, 256, 3)
     gradient = QImage(rgb.data, 256, 1, 768, QImage.Format.Format_RGB888)

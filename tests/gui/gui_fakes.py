@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from moca_core.types import (
     REASON_SILENT,
     FrameEvent,
     FrameResult,
+    NoteEvent,
     SegmentEvent,
     SoundingObject,
     StageEvent,
@@ -115,6 +116,9 @@ class FakeSegmenter:
     yielded: int = 0
     step: threading.Event | None = None  # a step without a yield, which lasts until this is set
     keeps: bool = False  # saves its results in the store, as the real method does
+    names: tuple[str, str] = ("dog", "person")
+    heard: tuple[tuple[str, float], ...] = (("dog", 0.91), ("person", 0.22))
+    falls_back_at: int = -1  # the frame before which the GPU's memory runs out
 
     def result(self, index: int, keep_maps: bool = False) -> FrameResult:
         height, width = self.size
@@ -127,10 +131,10 @@ class FakeSegmenter:
         share = (index % 40) / 40
         radius = height / 5
         first = disc(height, width, width * (0.25 + 0.4 * share), height * 0.6, radius)
-        objects = [SoundingObject(1, "dog", 0.83, first)]
+        objects = [SoundingObject(1, self.names[0], 0.83, first)]
         if index % 2:
             second = disc(height, width, width * 0.8, height * 0.35, radius * 0.7)
-            objects.append(SoundingObject(2, "person", 0.41, second))
+            objects.append(SoundingObject(2, self.names[1], 0.41, second))
         rows, columns = np.mgrid[:16, :16]
         maps = {
             "evidence": np.exp(-((rows - 9) ** 2 + (columns - 6) ** 2) / 18).astype(np.float32),
@@ -138,7 +142,7 @@ class FakeSegmenter:
         }
         return FrameResult(
             objects=tuple(objects),
-            heard=(("dog", 0.91), ("person", 0.22)),
+            heard=self.heard,
             maps=maps if keep_maps else {},
             **base,
         )
@@ -162,11 +166,30 @@ class FakeSegmenter:
             if self.delay_s:
                 time.sleep(self.delay_s)
             yield StageEvent("frames", done - 1, len(frames))
+            if index == self.falls_back_at:
+                self.device = DeviceChoice("cpu", "float32", "there was too little GPU memory")
+                yield NoteEvent("The CPU goes on: there was too little GPU memory.")
             self.yielded += 1
             result = self.result(index, options.get("keep_maps", False))
             if self.keeps:
                 options["store"].save(result)
             yield FrameEvent(result, done, len(frames))
+
+
+class FakeStore:
+    """Results on a disk of the test's own, which outlives the window."""
+
+    def __init__(self) -> None:
+        self.kept: dict[int, FrameResult] = {}
+
+    def frames(self) -> list[int]:
+        return sorted(self.kept)
+
+    def load(self, frame: int, maps: bool = False) -> FrameResult | None:
+        return self.kept.get(frame)
+
+    def save(self, result: FrameResult) -> None:
+        self.kept[result.frame] = replace(result, maps={})
 
 
 class FakeWeights:
@@ -240,7 +263,7 @@ class FakeWeights:
         self.asked.append(list(names))
         for step in range(self.fetched, 11):
             while self.gate is not None and not self.gate.wait(0.02):
-                yield FetchProgress(names[0], self.fetched, 10)
+                yield FetchProgress(names[0], 407_000_000 * self.fetched, 4_070_000_000)
             if self.error is not None:
                 raise self.error
             self.fetched = step

@@ -18,7 +18,15 @@ from moca_gui.jobs import QUEUE_LENGTH, JobPool, JobState
 from moca_gui.results import EMPTY, MASKS, NOT_RUN, ResultStore, pack
 from moca_gui.settings import RECENT_LIMIT, SETTINGS, Settings, WindowState
 from moca_gui.timecode import format_time, parse_position
-from moca_gui.views.overlay import count_labels, draw_map, draw_object, paint_badge
+from moca_gui.views.overlay import (
+    count_labels,
+    draw_map,
+    draw_object,
+    number_text,
+    paint_badge,
+    paint_colour_bar,
+    readable_on,
+)
 
 # -- jobs -------------------------------------------------------------------------------------
 
@@ -354,6 +362,49 @@ def test_labels_are_counted_and_the_bare_zero_is_transparent(qtbot):
     assert clusters.image.pixelColor(0, 0).alpha() == 255
     assert proposals.image.pixelColor(0, 0).alpha() == 0
     assert proposals.image.pixelColor(2, 0) == QColor(colormaps.OBJECT_COLOURS[3])
+
+
+def bar_of(item, under):
+    """The picture of a colour bar, whose box is 160 wide and ends 12 from the right and bottom."""
+    image = QImage(400, 300, QImage.Format.Format_RGB32)
+    image.fill(QColor("#000000"))
+    painter = QPainter(image)
+    paint_colour_bar(painter, item, QRectF(0, 0, 400, 300), under)
+    painter.end()
+    return image
+
+
+@pytest.mark.parametrize("under", [-0.25, 0.0, 1.0, 7.0, -9.0, float("nan"), None])
+def test_values_below_zero_have_a_place_on_the_bar(qtbot, under):
+    item = draw_map("Evidence", np.array([[-0.25, 0.0], [0.5, 0.75]], np.float32))
+    assert (item.low, item.high) == (-0.25, 0.75)
+    assert item.share_of(0.0) == pytest.approx(0.25)
+    assert item.share_of(-9.0) == 0.0
+    assert item.share_of(7.0) == 1.0
+    assert item.share_of(float("nan")) is None
+    image = bar_of(item, under)
+    box = image.copy(228, 0, 160, 300)
+    assert box != bar_of(draw_map("Evidence", item.values - item.low), None).copy(228, 0, 160, 300)
+    # Nothing is painted beside the box.
+    outside = [image.pixelColor(x, y).lightness() for x in (220, 395) for y in range(0, 300, 3)]
+    assert set(outside) == {0}
+
+
+def test_a_map_without_spread_has_no_place(qtbot):
+    item = draw_map("Evidence", np.full((2, 2), -0.5, np.float32))
+    assert item.share_of(-0.5) is None
+    assert bar_of(item, -0.5) != bar_of(item, None)  # the value is written all the same
+
+
+def test_numbers_have_no_minus_nothing():
+    assert number_text(-0.001, 2) == "0.00"
+    assert number_text(-0.25, 2) == "-0.25"
+    assert number_text(12.3456, 3) == "12.346"
+
+
+@pytest.mark.parametrize("colour", colormaps.OBJECT_COLOURS)
+def test_numbers_can_be_read_on_every_object_colour(colour):
+    assert theme.contrast(readable_on(QColor(colour)).name(), colour) >= 4.5
 
 
 def test_a_number_under_the_legend_moves_below_it(qtbot):

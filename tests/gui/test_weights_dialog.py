@@ -10,6 +10,9 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog
 
 from moca_core.errors import WeightsError
+from moca_core.models import licences
+from moca_core.models.registry import BUNDLES, bundle_row
+from moca_gui.dialogs.terms import TermsDialog
 from moca_gui.dialogs.weights import WeightsDialog
 from moca_gui.weights import ManagedWeights
 
@@ -130,3 +133,127 @@ def test_a_real_fetch_without_a_network_says_what_to_do(
     assert "isn't reached" in words
     assert "moca weights import" in words
     assert dialog.fetch_button.isVisible()
+
+
+@pytest.fixture
+def huge(services, make_window):
+    """The window as it is opened from the menu, with the large bundle's files missing."""
+    services["weights"] = FakeWeights("huge.pth", "sam_b.pth", "sam_h.pth")
+    window = make_window()
+    dialog = window.dialogs.show_weights()
+    assert dialog.bundle == "compact"
+    dialog.bundles.setCurrentIndex(dialog.bundles.findData("imagebind"))
+    return dialog
+
+
+def press(qtbot, button):
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def idle(dialog):
+    return lambda: dialog.bundles.isEnabled()
+
+
+def test_both_bundles_are_shown_with_sizes_licences_and_states(huge):
+    assert [huge.bundles.itemText(i) for i in range(2)] == [row.title for row in BUNDLES]
+    assert cells(huge) == [
+        ["Joint tokens", "huge.pth", "4.80 GB", "CC BY-NC-SA 4.0", "missing"],
+        ["Mask proposals", "sam_b.pth", "375.0 MB", "Apache-2.0", "missing"],
+        ["Better proposals", "sam_h.pth", "2.56 GB", "Apache-2.0", "missing, optional"],
+    ]
+    assert huge.fetch_button.text() == "Fetch 2 files (5.18 GB)"
+    assert huge.terms.text() == bundle_row("imagebind").terms
+    assert not huge.verify_button.isEnabled()
+    huge.bundles.setCurrentIndex(0)
+    assert [row[1] for row in cells(huge)] == ["first.onnx", "second.pt"]
+    assert not huge.terms.isVisible()
+    assert not huge.fetch_button.isVisible()
+
+
+def test_nothing_is_fetched_before_the_terms_are_accepted(huge, services, qtbot):
+    press(qtbot, huge.fetch_button)
+    terms = huge.findChild(TermsDialog)
+    press(qtbot, terms.later_button)
+    assert services["weights"].asked == []
+    assert huge.message.text() == "Nothing was fetched."
+    press(qtbot, huge.fetch_button)
+    (terms,) = (d for d in huge.findChildren(TermsDialog) if d.isVisible())
+    press(qtbot, terms.accept_button)
+    qtbot.waitUntil(idle(huge), timeout=3000)
+    assert services["weights"].asked == [["huge.pth", "sam_b.pth"]]
+    assert huge.isVisible()  # nothing waited for them
+    assert huge.summary.text().startswith("All files that these encoders need are here.")
+
+
+def test_an_optional_file_is_fetched_alone(huge, services, qtbot):
+    licences.remember("imagebind")
+    huge.table.selectRow(2)
+    assert huge.fetch_button.text() == "Fetch sam_h.pth (2.56 GB)"
+    press(qtbot, huge.fetch_button)
+    qtbot.waitUntil(idle(huge), timeout=3000)
+    assert services["weights"].asked == [["sam_h.pth"]]
+    assert cells(huge)[2][4] == "official, verified"
+    assert huge.message.text() == "sam_h.pth: official, verified."
+
+
+def test_progress_of_a_file_larger_than_a_bar_can_count(huge, services, qtbot):
+    licences.remember("imagebind")
+    weights = services["weights"]
+    weights.fetched = 7
+    weights.gate = threading.Event()
+    press(qtbot, huge.fetch_button)
+    qtbot.waitUntil(lambda: huge.progress.value() == 700, timeout=3000)
+    assert huge.message.text() == "huge.pth: 2.85 GB of 4.07 GB"
+    press(qtbot, huge.cancel_button)
+    qtbot.waitUntil(idle(huge), timeout=1000)
+    assert huge.message.text() == "Cancelled. What has come is kept."
+
+
+def test_a_file_that_is_not_official_is_taken_for_what_it_is(huge, qtbot, tmp_path):
+    licences.remember("imagebind")
+    path = tmp_path / "sam_b.pth"
+    path.write_text("a checkpoint")
+    huge.use_file(path)
+    qtbot.waitUntil(huge.own.isVisible, timeout=2000)
+    assert "isn't an official file" in huge.own.text.text()
+    assert huge.own.names.currentText() == "sam_b.pth"
+    press(qtbot, huge.own.button)
+    qtbot.waitUntil(idle(huge), timeout=2000)
+    assert cells(huge)[1][4] == "own file, not official"
+    path.write_text("something else")
+    huge.use_file(path)
+    qtbot.waitUntil(huge.own.isVisible, timeout=2000)
+    huge.own.names.setCurrentText("huge.pth")
+    press(qtbot, huge.own.button)
+    qtbot.waitUntil(huge.own.isVisible, timeout=2000)
+    assert huge.message.text().startswith("sam_b.pth: not of this model")
+    assert huge.own.names.currentText() == "huge.pth"
+    press(qtbot, huge.own.cancel_button)
+    assert not huge.own.isVisible()
+    assert cells(huge)[0][4] == "missing"
+
+
+def test_verify_reads_what_is_here_and_can_be_stopped(huge, services, qtbot):
+    weights = services["weights"]
+    huge.bundles.setCurrentIndex(0)
+    press(qtbot, huge.verify_button)
+    qtbot.waitUntil(idle(huge), timeout=2000)
+    assert huge.message.text() == "The files that are here are what they should be."
+    weights.damaged = {"second.pt"}
+    press(qtbot, huge.verify_button)
+    qtbot.waitUntil(idle(huge), timeout=2000)
+    assert huge.message.text().startswith("Damaged: second.pt.")
+    assert huge.fetch_button.text() == "Fetch second.pt (40.7 MB)"
+    weights.gate = threading.Event()
+    press(qtbot, huge.verify_button)
+    assert not huge.bundles.isEnabled()
+    press(qtbot, huge.cancel_button)
+    qtbot.waitUntil(idle(huge), timeout=1000)
+    assert huge.message.text().startswith("Cancelled.")
+
+
+def test_a_long_message_makes_the_window_higher(huge):
+    huge._say("word " * 900)
+    layout = huge.layout()
+    assert huge.height() >= layout.totalHeightForWidth(huge.width())
+    assert huge.message.height() >= huge.message.heightForWidth(huge.message.width()) - 2
