@@ -18,7 +18,7 @@ from moca_core.models.sam_vit import VITS, VitShape
 from moca_core.models.vit import ViTShape
 
 _DINO = ViTShape(width=384, depth=12, heads=6, patch=16, table=(14, 14), offset=dino.OFFSET)
-_TINY_IMAGEBIND = ImageBindShape(
+TINY_IMAGEBIND = ImageBindShape(
     vision=ViTShape(width=64, depth=3, heads=4, patch=14, table=(16, 16)),
     audio=ViTShape(width=48, depth=2, heads=4, patch=16, table=(12, 19), bias_kv=True),
     joint=32,
@@ -58,7 +58,7 @@ def random_encoders(
     dtype = compute.torch_dtype(choice)
     on_cpu = choice.device == "cpu"
     with torch.device("meta"):
-        bind = ImageBind(_TINY_IMAGEBIND if tiny else HUGE)
+        bind = ImageBind(TINY_IMAGEBIND if tiny else HUGE)
         self_taught = Dino(_TINY_DINO if tiny else _DINO)
         segment = VitSam(
             _TINY_VIT if tiny else VITS[sam],

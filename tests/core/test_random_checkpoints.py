@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from moca_core.bench import random_models
 from moca_core.bench.random_weights import CHECKPOINTS, random_state
+from moca_core.models import dino, imagebind, sam_vit
 from moca_core.models.checkpoint import read_torch
+from moca_core.models.dino import Dino
+from moca_core.models.imagebind import ImageBind
+from moca_core.models.sam import VitSam
+from moca_core.models.sam_decoder import DecoderShape
+from moca_core.models.sam_vit import VITS
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "random_checkpoints.py"
 
@@ -103,3 +113,49 @@ def test_installing_wants_a_cache_of_its_own(
     with pytest.raises(SystemExit):
         tool.main([str(tmp_path), "--tiny", "--install"])
     assert not list(tmp_path.iterdir())
+
+
+# --- our models load them -----------------------------------------------------------------------
+
+
+def _shapes(model: nn.Module, official: Callable[[str], str]) -> dict[str, tuple[int, ...]]:
+    return {official(key): tuple(value.shape) for key, value in model.state_dict().items()}
+
+
+def test_imagebind_has_the_names_and_shapes_of_the_full_file() -> None:
+    """Of vision and audio; the rest is what it says it leaves out."""
+    with torch.device("meta"):
+        own = _shapes(ImageBind(), imagebind.official_name)
+    everything = CHECKPOINTS["imagebind"].shapes()
+    left = {key for key in everything if key.startswith(imagebind.OTHER_MODALITIES)}
+    assert own == {key: shape for key, shape in everything.items() if key not in left}
+    assert len(own) == 569
+
+
+@pytest.mark.parametrize("variant", VITS)
+def test_sam_has_the_names_and_shapes_of_the_full_file(variant: str) -> None:
+    pytest.importorskip("transformers")
+    with torch.device("meta"):
+        model = VitSam(VITS[variant], DecoderShape())
+    assert _shapes(model, sam_vit.official_key) == CHECKPOINTS[f"sam_{variant}"].shapes()
+
+
+@pytest.mark.parametrize("name", ["dino_s16", "dino_b16"])
+def test_dino_has_the_names_and_shapes_of_the_full_file(name: str) -> None:
+    shapes = CHECKPOINTS[name].shapes()
+    with torch.device("meta"):
+        state = {key: torch.empty(shape) for key, shape in shapes.items()}
+        model = Dino(dino.shape_of(state))
+    assert _shapes(model, dino.official_name) == shapes
+
+
+def test_tiny_files_are_loaded(tool: ModuleType, tmp_path: Path) -> None:
+    """Written, read strictly, and of use: a picture and a sound get finite features."""
+    parts = [CHECKPOINTS[name] for name in ("imagebind", "dino_s16")]
+    bind_file, dino_file = (tool.write(tmp_path, part, seed=0, tiny=True) for part in parts)
+    bind = ImageBind.from_file(bind_file, shape=random_models.TINY_IMAGEBIND)
+    rgb = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    wave = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
+    assert torch.isfinite(bind.see([rgb]).embedding).all()
+    assert abs(bind.hear(wave).embedding.norm() - 20) < 1e-3
+    assert abs(Dino.from_file(dino_file).features([rgb]).norm() - 1) < 1e-5
