@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QAction
@@ -73,9 +72,11 @@ class Encoders(QObject):
             return
         if (bundle, sam) == (self.config.bundle, self._settings.get("sam")):
             return
-        self._agreed(bundle, lambda: self._complete(bundle, sam))
+        self._agreed(bundle, lambda: self._complete(bundle, sam), self._note_unchanged)
 
-    def _agreed(self, bundle: str, then: Callable[[], object]) -> None:
+    def _agreed(
+        self, bundle: str, then: Callable[[], object], otherwise: Callable[[], object]
+    ) -> None:
         def accepted() -> None:
             self._accepted.add(bundle)
             then()
@@ -83,13 +84,11 @@ class Encoders(QObject):
         if bundle in self._accepted:
             then()
         else:
-            with_terms(bundle, self._dialogs.window, accepted, self._note_unchanged)
+            with_terms(bundle, self._dialogs.window, accepted, otherwise)
 
     def _complete(self, bundle: str, sam: str) -> None:
         """Go on once the files are here."""
-        config = replace(
-            segment_config(self._settings), bundle=bundle, sam=sam or bundle_row(bundle).sam
-        )
+        config = segment_config(self._settings, bundle=bundle, sam=sam)
 
         def use() -> None:
             self._settings.set("bundle", bundle)
@@ -114,7 +113,8 @@ class Encoders(QObject):
         bundle = self.config.bundle
         if bundle not in self._accepted and licences.pending(bundle):
             # The settings may come from another machine, without the agreement.
-            self._agreed(bundle, self._runner.retry)
+            refused = f"Not run: the terms of {self.row.title} aren't accepted."
+            self._agreed(bundle, self._runner.retry, lambda: self._session.note(refused))
             return False
         if self._has_files(self.config):
             return True

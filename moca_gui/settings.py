@@ -88,10 +88,10 @@ class Settings:
             _log.warning("%s", error)
 
 
-def segment_config(settings: Settings) -> SegmentConfig:
-    """The configuration of runs that the settings ask for."""
-    keys = ("bundle", "sam", "image_side")
-    return SegmentConfig(**{key: settings.get(key) for key in keys})
+def segment_config(settings: Settings, **changes: Any) -> SegmentConfig:
+    """The configuration of runs that the settings ask for, with changes to some of them."""
+    values = {key: settings.get(key) for key in ("bundle", "sam", "image_side")}
+    return SegmentConfig(**{**values, **changes})
 
 
 class WindowState:

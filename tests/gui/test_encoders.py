@@ -270,6 +270,7 @@ def test_settings_from_elsewhere_ask_for_the_terms_at_the_first_run(
     assert window.runner.job is None
     qtbot.mouseClick(dialog.later_button, Qt.MouseButton.LeftButton)
     assert made == []
+    assert window.status.note.full_text.startswith("Not run: the terms of ImageBind")
     window.runner.run_clip()
     (dialog,) = visible(window, TermsDialog)
     qtbot.mouseClick(dialog.accept_button, Qt.MouseButton.LeftButton)
