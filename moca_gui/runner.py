@@ -190,23 +190,25 @@ class Runner(QObject):
 
     def load_kept(self) -> None:
         """Show the results that were kept of the open clip, as they are read."""
-        clip = self.session.clip
-        if clip is not None:
-            self._pool.start(
-                "kept results",
-                partial(self._kept, clip, self.config),
-                on_event=partial(self._on_kept, clip, self.config),
-            )
+        clip, config = self.session.clip, self.config
+        if clip is None:
+            return
 
-    def _kept(self, clip: Clip, config: SegmentConfig) -> Iterator[PackedResult]:
-        for result in self._open_store(clip.path, config).results():
-            yield pack(result)
+        def wanted() -> bool:
+            return clip is self.session.clip and config == self.config
 
-    def _on_kept(self, clip: Clip, config: SegmentConfig, result: PackedResult) -> None:
-        shown = clip is self.session.clip and config == self.config
-        # What is in memory already may have maps.
-        if shown and self.session.results.get(result.frame) is None:
-            self.session.add_result(result)
+        def show(result: PackedResult) -> None:
+            # What is in memory already may have maps.
+            if wanted() and self.session.results.get(result.frame) is None:
+                self.session.add_result(result)
+
+        def kept() -> Iterator[PackedResult]:
+            for result in self._open_store(clip.path, config).results():
+                if not wanted():
+                    return  # another clip, or other encoders, since
+                yield pack(result)
+
+        self._pool.start("kept results", kept, on_event=show)
 
     def retry(self) -> None:
         """Start the run that was asked for last, once what it lacked is there."""

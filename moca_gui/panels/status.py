@@ -158,7 +158,8 @@ class StatusBar(QStatusBar):
 
     def show_encoders(self, title: str, about: str) -> None:
         """Name the encoders of the runs to come, whose device isn't known yet."""
-        self.encoders.set_full_text(title)
+        # The first of several names them all, where there is little room.
+        self.encoders.set_full_text(title.split(",")[0])
         self.encoders.setToolTip(f"{title}\n{about}")
         self.show_device("Device: chosen by the next run")
         self._hide_empty()

@@ -14,7 +14,6 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from moca_core.models.registry import bundle_row
 from moca_core.models.specs import rows_of
 from moca_core.paths import resource
 
@@ -86,7 +85,7 @@ def test_files_that_lack_and_files_that_are_damaged(window: Any, weights: Path, 
     assert [row.state for row in files.table.rows][:3] == ["missing"] * 3
     assert files.summary.text().startswith("3 files are needed still, 5.27 GB in all.")
     qtbot.mouseClick(files.close_button, Qt.MouseButton.LeftButton)
-    assert window.status.encoders.full_text == bundle_row("compact").title
+    assert window.status.encoders.full_text == "Compact"
     run_frame(window, qtbot)
     assert [item.name for item in window.session.result.objects] == ["Cat"]
 
@@ -95,7 +94,7 @@ def test_files_that_lack_and_files_that_are_damaged(window: Any, weights: Path, 
         with (weights / row.name).open("wb") as stream:
             stream.truncate(row.size)
     press(window, qtbot, "2", control=True)
-    assert window.status.encoders.full_text == bundle_row("imagebind").title
+    assert window.status.encoders.full_text == "ImageBind"
     assert window.session.result is None
     run_frame(window, qtbot)
     error = dialog_of(window, ErrorDialog)

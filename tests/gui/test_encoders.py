@@ -127,7 +127,8 @@ def test_accepted_terms_are_not_asked_again(made, make_window, open_clip, qtbot)
     qtbot.mouseClick(dialog.accept_button, Qt.MouseButton.LeftButton)
     assert window.encoders.config == IMAGEBIND
     assert checked(window, "bundle_") == ["bundle_imagebind"]
-    assert window.status.encoders.full_text == bundle_row("imagebind").title
+    assert window.status.encoders.full_text == "ImageBind"
+    assert bundle_row("imagebind").about in window.status.encoders.toolTip()
     assert json.loads((config_dir() / "settings.json").read_text()) == {"bundle": "imagebind"}
     run(window, qtbot)
     assert [config for config, _ in made] == [IMAGEBIND]
