@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from moca_core.errors import DeviceError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-"""What can be asked for. `auto`: half precision where the GPU gains by it, float32 elsewhere."""
+"""What can be asked for. `auto`: float16 where a GPU gains by it, else float32 (ADR 0017)."""
 
 _BFLOAT16_FROM, _FLOAT16_FROM = (8, 0), (7, 0)
-"""Compute capabilities from which matrix units take these; below, half precision isn't faster."""
+"""Compute capabilities from which matrix units take these; below, neither is faster."""
 _GIB = 2**30
 _SLOWER = "Use --device auto or cpu."
 
@@ -91,9 +91,7 @@ def _on_card(index: int, precision: str) -> DeviceChoice:
             "Use --precision float16 or float32.",
         )
     if precision == "auto":
-        precision = "float32"
-        if capability >= _FLOAT16_FROM:
-            precision = "bfloat16" if capability >= _BFLOAT16_FROM else "float16"
+        precision = "float16" if capability >= _FLOAT16_FROM else "float32"
     return DeviceChoice(f"cuda:{index}", precision, cuda.get_device_name(index))
 
 

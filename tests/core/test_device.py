@@ -99,23 +99,25 @@ def test_a_cuda_build_says_what_is_missing(
 
 def test_with_cards(machine: Machine) -> None:
     machine(Card(), Card())
-    assert choose_device() == DeviceChoice("cuda:0", "bfloat16", "Card 0")
-    assert choose_device("cuda") == DeviceChoice("cuda:0", "bfloat16", "Card 0")
-    assert choose_device("cuda:1") == DeviceChoice("cuda:1", "bfloat16", "Card 1")
+    assert choose_device() == DeviceChoice("cuda:0", "float16", "Card 0")
+    assert choose_device("cuda") == DeviceChoice("cuda:0", "float16", "Card 0")
+    assert choose_device("cuda:1") == DeviceChoice("cuda:1", "float16", "Card 1")
     assert choose_device("cpu") == DeviceChoice("cpu", "float32", "as requested")
 
 
 @pytest.mark.parametrize(
     ("capability", "dtype"),
-    [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float16"), ((6, 1), "float32")],
+    [((9, 0), "float16"), ((8, 0), "float16"), ((7, 0), "float16"), ((6, 1), "float32")],
 )
 def test_auto_takes_what_the_card_is_fast_in(
     machine: Machine, capability: tuple[int, int], dtype: str
 ) -> None:
-    machine(Card(capability), archs=("sm_61", *ARCHS))
+    machine(Card(capability), archs=("sm_61", "sm_70", *ARCHS))
     assert choose_device().dtype == dtype
     assert choose_device(precision="float32").dtype == "float32"
     assert choose_device(precision="float16").dtype == "float16"
+    if capability >= (8, 0):
+        assert choose_device(precision="bfloat16").dtype == "bfloat16"
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
