@@ -47,6 +47,34 @@ def test_blocks_are_used_again() -> None:
     assert pages("leave") >= 20 * 24
 
 
+GIVE_BACK = """
+import os
+import numpy as np
+from moca_core.heap import give_back, keep_freed_memory
+
+assert keep_freed_memory()
+
+def resident():
+    with open("/proc/self/statm") as stream:
+        return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+blocks = [np.ones(2**20, dtype=np.uint8) for _ in range(300)]
+last = np.ones(2**20, dtype=np.uint8)  # keeps the end of the heap where it is
+del blocks
+before = resident()
+assert give_back()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries aren't asked")
+def test_freed_blocks_go_back_when_asked() -> None:
+    """Of 300 MiB that were freed and kept by the heap, nearly all."""
+    command = [sys.executable, "-c", GIVE_BACK]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout) > 250 * 2**20
+
+
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without glibc nothing is called."""
     from moca_core import heap
@@ -54,3 +82,4 @@ def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     monkeypatch.delattr("ctypes.CDLL")
     assert heap.keep_freed_memory() is False
+    assert heap.give_back() is False
