@@ -91,23 +91,25 @@ def with_values(config: T, values: Iterable[tuple[str, str]]) -> T:
     ------
     ConfigError : it has no such value, or one of another type.
     """
+    known = list(_names(config))
     for name, text in values:
-        config = _with_value(config, name, text)
+        if name not in known:
+            raise ConfigError(f"{name!r} is not a setting", f"Use one of {', '.join(known)}.")
+        config = _with_value(config, name, name, text)
     return config
 
 
-def _with_value(config: Any, name: str, text: str) -> Any:
-    part, _, rest = name.partition(".")
-    known = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
-    if part not in known or dataclasses.is_dataclass(known[part]) is not bool(rest):
-        raise ConfigError(f"{name!r} is not a setting", f"Use one of {', '.join(_names(config))}.")
+def _with_value(config: Any, path: str, name: str, text: str) -> Any:
+    """`config` with the value of a known name; `path` is that name within `config`."""
+    part, _, rest = path.partition(".")
+    old = getattr(config, part)
     if rest:
-        return dataclasses.replace(config, **{part: _with_value(known[part], rest, text)})
+        return dataclasses.replace(config, **{part: _with_value(old, rest, name, text)})
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    return dataclasses.replace(config, **{part: _as_type_of(known[part], value, name)})
+    return dataclasses.replace(config, **{part: _as_type_of(old, value, name)})
 
 
 def _names(config: Any) -> Iterator[str]:

@@ -10,8 +10,9 @@ import pytest
 
 from moca_core import config as module
 from moca_core import paths
-from moca_core.config import SegmentConfig, fingerprint, load_toml, save_toml
+from moca_core.config import SegmentConfig, fingerprint, load_toml, save_toml, with_values
 from moca_core.errors import ConfigError, MocaError, StorageError
+from moca_core.models.bundles import default_settings
 from moca_core.models.registry import BUNDLE_NAMES, BUNDLES, SAMS
 
 
@@ -169,3 +170,51 @@ def test_resources_are_found_and_missing_ones_named():
     assert paths.resource("sound_groups").exists() or paths.resource("demo").exists()
     with pytest.raises(FileNotFoundError, match=r"nothing\.png"):
         paths.resource("nothing.png")
+
+
+@dataclass(frozen=True)
+class Inner:
+    depth: float = 1.5
+    kept: bool = True
+
+
+@dataclass(frozen=True)
+class Outer:
+    level: float = 0.5
+    name: str = "x"
+    inner: Inner = dataclasses.field(default_factory=Inner)
+
+
+def test_values_take_the_place_of_a_dataclasses_own():
+    changed = with_values(Outer(), [("level", "1"), ("inner.depth", "-2.5e-1"), ("name", "a b")])
+    assert changed == Outer(1.0, "a b", Inner(-0.25))
+    assert type(changed.level) is float
+    assert with_values(Outer(), [("inner.kept", "false")]).inner.kept is False
+    # The last one counts, and none is no change.
+    assert with_values(Outer(), [("level", "2"), ("level", "3")]).level == 3.0
+    assert with_values(Outer(), []) == Outer()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("depth", "1"), ("inner", "1"), ("inner.none", "1"), ("level.x", "1"), ("", "1")],
+)
+def test_a_name_that_is_no_setting_is_told_with_those_that_are(name, text):
+    with pytest.raises(ConfigError) as caught:
+        with_values(Outer(), [(name, text)])
+    assert repr(name) in caught.value.message
+    assert "level, name, inner.depth, inner.kept" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["high", "true", "[1]", "1 2"])
+def test_a_value_of_another_type_is_told_by_its_name(text):
+    with pytest.raises(ConfigError, match=r"inner\.depth"):
+        with_values(Outer(), [("inner.depth", text)])
+
+
+def test_every_threshold_of_every_bundle_has_a_name():
+    for bundle in BUNDLE_NAMES:
+        settings = default_settings(SegmentConfig(bundle))
+        moved = with_values(settings, [("hearing.empty_below", "0.125"), ("least_share", "0.25")])
+        assert (moved.hearing.empty_below, moved.least_share) == (0.125, 0.25)
+        assert moved.region == settings.region
