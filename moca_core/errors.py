@@ -51,3 +51,7 @@ class StorageError(MocaError):
 
 class DeviceError(MocaError):
     """The requested compute device can't be used."""
+
+
+class PrecisionError(DeviceError):
+    """Numbers don't fit into the precision in which they are computed."""

