@@ -26,11 +26,13 @@ _SIDES = (112, 896)
 """Of a patch of both bundles' transformers, and of the pictures that they take, in pixels."""
 
 
-def _one_of(value: str, known: tuple[str, ...], what: str) -> None:
-    _check(value in known, f"{value!r} is not a {what}", f"Use one of {', '.join(known)}.")
+def one_of(value: str, known: tuple[str, ...], what: str) -> None:
+    """Raise `ConfigError` unless `value` is one of `known`."""
+    check(value in known, f"{value!r} is not a {what}", f"Use one of {', '.join(known)}.")
 
 
-def _check(condition: bool, message: str, hint: str = "") -> None:
+def check(condition: bool, message: str, hint: str = "") -> None:
+    """Raise `ConfigError` unless the condition holds."""
     if not condition:
         raise ConfigError(message, hint)
 
@@ -63,21 +65,21 @@ class SegmentConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_of(self.bundle, BUNDLE_NAMES, "bundle")
+        one_of(self.bundle, BUNDLE_NAMES, "bundle")
         row = bundle_row(self.bundle)
         for name in ("regions", "sam", "image_side"):
             # What a run was made with is stored, not that the default was taken.
             object.__setattr__(self, name, getattr(self, name) or getattr(row, name))
-        _one_of(self.proposals, PROPOSAL_MODES, "proposal mode")
-        _one_of(self.regions, REGION_STRATEGIES, "region strategy")
-        _one_of(self.sam, SAMS, "SAM")
-        _one_of(self.patches, PATCHES, "way of patches into the joint space")
-        _check(
+        one_of(self.proposals, PROPOSAL_MODES, "proposal mode")
+        one_of(self.regions, REGION_STRATEGIES, "region strategy")
+        one_of(self.sam, SAMS, "SAM")
+        one_of(self.patches, PATCHES, "way of patches into the joint space")
+        check(
             self.image_side % _PATCH == 0 and _SIDES[0] <= self.image_side <= _SIDES[1],
             f"image_side = {self.image_side}",
             f"Use a multiple of {_PATCH} from {_SIDES[0]} to {_SIDES[1]}.",
         )
-        _check(2 <= self.clusters <= 32, f"clusters = {self.clusters}", "Use 2 to 32.")
+        check(2 <= self.clusters <= 32, f"clusters = {self.clusters}", "Use 2 to 32.")
 
 
 def with_values(config: T, values: Iterable[tuple[str, str]]) -> T:
