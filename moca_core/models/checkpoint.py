@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -40,7 +41,24 @@ def read_torch(path: Path, inside: tuple[str, ...] = ()) -> dict[str, Tensor]:
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
     ):
         raise WeightsError(f"{path.name}: holds no state dict", _AGAIN)
+    odd = [key for key, value in state.items() if not _has_plain_numbers(value)]
+    if odd:
+        raise WeightsError(
+            f"{path.name}: holds sparse or quantised tensors, or some without their numbers: "
+            f"{_first(odd)}",
+            _AGAIN,
+        )
     return state
+
+
+def _has_plain_numbers(tensor: Tensor) -> bool:
+    """Whether a tensor lies in the file as it is: not packed otherwise, and not only announced."""
+    return tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_meta)
+
+
+def _first(keys: list[str]) -> str:
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return f"{', '.join(keys[:_SHOWN])}{more}"
 
 
 def _unpickled(path: Path) -> object:
@@ -53,7 +71,10 @@ def _unpickled(path: Path) -> object:
     except OSError as error:
         raise WeightsError(f"{path.name}: can't be read ({error.strerror})", _AGAIN) from error
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        with warnings.catch_warnings():
+            # Of files that are refused below, or of what torch itself will once do otherwise.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except Exception as error:
         # Damaged bytes are read as instructions and fail as whatever those happen to be. What
         # torch says of it isn't shown: it advises to switch the protection off.
@@ -88,7 +109,8 @@ def load_strictly(
 
     Raises
     ------
-    WeightsError : keys are missing, unexpected or of another shape; the first ten are named.
+    WeightsError : keys are missing, unexpected, of another shape, or not real numbers where the
+        model has those; the first ten are named.
     """
     given = {key: value for key, value in state.items() if not key.startswith(unused or "\0")}
     wanted = {(official(key) if official else key): key for key in model.state_dict()}
@@ -106,21 +128,28 @@ def _check(
     model: nn.Module, wanted: Mapping[str, str], given: Mapping[str, Tensor], path: Path
 ) -> None:
     """Raise `WeightsError` unless `given` has exactly the `wanted` keys in the model's shapes."""
-    sizes = {key: value.shape for key, value in model.state_dict().items()}
+    own = model.state_dict()
     missing = [theirs for theirs in wanted if theirs not in given]
     unexpected = [key for key in given if key not in wanted]
     shapes = [
-        f"{theirs} {tuple(given[theirs].shape)} for {tuple(sizes[key])}"
+        f"{theirs} {tuple(given[theirs].shape)} for {tuple(own[key].shape)}"
         for theirs, key in wanted.items()
-        if theirs in given and given[theirs].shape != sizes[key]
+        if theirs in given and given[theirs].shape != own[key].shape
     ]
-    for what, keys in (("lacks", missing), ("has unknown", unexpected), ("has shapes", shapes)):
+    kinds = [
+        f"{theirs} {str(given[theirs].dtype).removeprefix('torch.')}"
+        for theirs, key in wanted.items()
+        if theirs in given and own[key].is_floating_point() > given[theirs].is_floating_point()
+    ]
+    for what, keys in (
+        ("lacks", missing),
+        ("has unknown", unexpected),
+        ("has shapes", shapes),
+        ("has other numbers than real ones:", kinds),
+    ):
         if keys:
-            more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
             raise WeightsError(
-                f"{path.name}: not the checkpoint of this model, it {what} "
-                f"{', '.join(keys[:_SHOWN])}{more}",
-                _AGAIN,
+                f"{path.name}: not the checkpoint of this model, it {what} {_first(keys)}", _AGAIN
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,33 @@ def test_holds_no_state_dict(tmp_path: Path, value: Any) -> None:
         read_torch(saved(tmp_path / "other.pt", value))
 
 
+@pytest.mark.parametrize("archive", FORMATS)
+@pytest.mark.parametrize(
+    "change",
+    [
+        Tensor.to_sparse,
+        lambda tensor: tensor.to("meta"),
+        lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8),
+    ],
+    ids=["sparse", "meta", "quantised"],
+)
+@pytest.mark.filterwarnings("ignore")  # torch calls some of these deprecated
+def test_tensors_that_are_no_plain_numbers_are_named(
+    tmp_path: Path, change: Callable[[Tensor], Tensor], archive: bool
+) -> None:
+    state = {key: change(value) for key, value in wide_state(12).items()}
+    with pytest.raises(WeightsError, match=r"odd\.pt: .*layer0\.weight.*layer9\.weight and 2 more"):
+        read_torch(saved(tmp_path / "odd.pt", state, archive))
+
+
+def test_a_program_of_torchscript_is_refused_without_a_warning(tmp_path: Path) -> None:
+    torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(WeightsError, match=r"script\.pt: damaged, or not a checkpoint"):
+            read_torch(tmp_path / "script.pt")
+
+
 @pytest.mark.parametrize("name", ["teacher", "model"])
 def test_a_state_dict_inside_another(tmp_path: Path, name: str) -> None:
     value = {"epoch": 3, "optimizer": {"lr": 0.1}, name: {"a": torch.ones(2)}}
@@ -193,6 +221,28 @@ def test_shapes_are_named_and_nothing_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"0\.weight \(5, 3, 3, 3\) for \(3, 3, 3, 3\)"):
         load_strictly(target, small_net(5).state_dict(), tmp_path / "net.pt")
     assert all(torch.equal(value, before[key]) for key, value in target.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64])
+def test_other_numbers_than_real_ones_are_named(tmp_path: Path, dtype: torch.dtype) -> None:
+    net = small_net()
+    state = {**net.state_dict(), "0.weight": net.state_dict()["0.weight"].to(dtype)}
+    kind = str(dtype).removeprefix("torch.")
+    path = saved(tmp_path / "net.pt", state)
+    with pytest.raises(WeightsError, match=rf"has other numbers .*: 0\.weight {kind}"):
+        load_strictly(net, state, path)
+    with pytest.raises(WeightsError, match=rf"has other numbers .*: 0\.weight {kind}"):
+        load_file(small_net(), path, dtype=torch.float16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_of_a_file_are_taken(tmp_path: Path, dtype: torch.dtype) -> None:
+    net = small_net()
+    state = {key: value.to(dtype) for key, value in net.state_dict().items()}
+    load_file(net, saved(tmp_path / "net.pt", state))
+    loaded = net.state_dict()["0.weight"]
+    assert loaded.dtype == torch.float32
+    assert torch.equal(loaded, state["0.weight"].float())
 
 
 def test_unused_prefixes_are_left_out(tmp_path: Path) -> None:
