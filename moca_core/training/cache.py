@@ -1,0 +1,177 @@
+"""What the frozen blocks make of each item, computed once and kept on disk.
+
+Blocks below the first adapter don't change, nor does what is heard: an iteration then costs only
+the last blocks. Rows are appended to two plain files and mapped into memory when they are read. An
+item counts as there when its line is in the index, which is written after its row has reached the
+disk, so that a run that is killed leaves whole rows only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moca_core.errors import StorageError
+from moca_core.models.filelock import FileLock
+
+_HINT = "Free some space, or choose another folder for the run."
+_ITEMSIZE = 2  # float16
+
+
+@dataclass(frozen=True)
+class FeatureShape:
+    """Shapes of one item: visual tokens (1 + N, Dv) and audio tokens (M, Da)."""
+
+    visual: tuple[int, int]
+    audio: tuple[int, int]
+
+    @property
+    def visual_bytes(self) -> int:
+        """Bytes of one item's visual tokens on disk."""
+        return self.visual[0] * self.visual[1] * _ITEMSIZE
+
+    @property
+    def audio_bytes(self) -> int:
+        """Bytes of one item's audio tokens on disk."""
+        return self.audio[0] * self.audio[1] * _ITEMSIZE
+
+
+class FeatureCache:
+    """Features of items by their keys, in float16.
+
+    Parameters
+    ----------
+    folder : one for each set of encoders and first adapted block; made if it isn't there.
+    shape : of one item.
+    shard : name of the files that this process writes; processes side by side have their own. All
+        shards are read.
+
+    Raises
+    ------
+    StorageError : the folder can't be written, holds features of other shapes, or another process
+        writes this shard.
+    """
+
+    def __init__(self, folder: Path, shape: FeatureShape, shard: str = "0") -> None:
+        self.folder, self.shape, self.shard = folder, shape, shard
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._files = ExitStack()
+            if not self._files.enter_context(FileLock(folder / f"{shard}.lock")).acquire():
+                self._files.close()
+                raise StorageError(
+                    f"{folder}: another process is writing features there",
+                    "Wait for it, or choose another folder.",
+                )
+            self._check_shape()
+            self._rows: dict[str, tuple[str, int]] = {}
+            self._read_indexes()
+            self._open_shard()
+        except OSError as error:
+            raise StorageError(
+                f"{folder}: features can't be kept ({error.strerror or error})", _HINT
+            ) from error
+        self._maps: dict[tuple[str, str], NDArray[np.float16]] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, key: str, visual: NDArray[np.floating], audio: NDArray[np.floating]) -> None:
+        """Keep the features of an item; nothing if they are there.
+
+        Raises
+        ------
+        StorageError : the disk is full. What was there before stays.
+        """
+        if key in self._rows:
+            return
+        for values, shape in ((visual, self.shape.visual), (audio, self.shape.audio)):
+            if values.shape != shape:
+                raise ValueError(f"{values.shape} for {shape}")
+        row = self._count
+        try:
+            for stream, values, size in (
+                (self._visual, visual, self.shape.visual_bytes),
+                (self._audio, audio, self.shape.audio_bytes),
+            ):
+                # A row that a kill or a full disk cut short is written over.
+                stream.seek(row * size)
+                stream.write(np.ascontiguousarray(values, dtype=np.float16).tobytes())
+                stream.flush()
+                os.fsync(stream.fileno())
+            self._index.write((json.dumps([key, row]) + "\n").encode())
+            self._index.flush()
+        except OSError as error:
+            raise StorageError(
+                f"{self.folder}: features can't be kept ({error.strerror or error})", _HINT
+            ) from error
+        self._count += 1
+        self._rows[key] = (self.shard, row)
+
+    def visual(self, keys: Sequence[str]) -> NDArray[np.float32]:
+        """(B, 1 + N, Dv) float32 of items that are there; raises `KeyError`."""
+        return np.stack([self._row(key, "visual") for key in keys]).astype(np.float32)
+
+    def audio(self, keys: Sequence[str]) -> NDArray[np.float32]:
+        """(B, M, Da) float32 of items that are there; raises `KeyError`."""
+        return np.stack([self._row(key, "audio") for key in keys]).astype(np.float32)
+
+    def close(self) -> None:
+        """Release the files."""
+        self._maps.clear()
+        self._files.close()
+
+    def _row(self, key: str, kind: str) -> NDArray[np.float16]:
+        shard, row = self._rows[key]
+        mapped = self._maps.get((shard, kind))
+        if mapped is None or row >= len(mapped):
+            shape = self.shape.visual if kind == "visual" else self.shape.audio
+            path = self.folder / f"{shard}.{kind}"
+            count = path.stat().st_size // (shape[0] * shape[1] * _ITEMSIZE)
+            mapped = np.memmap(path, np.float16, "r", shape=(count, *shape))
+            self._maps[shard, kind] = mapped
+        return mapped[row]
+
+    def _check_shape(self) -> None:
+        path = self.folder / "shape.json"
+        wanted = [list(self.shape.visual), list(self.shape.audio)]
+        if not path.exists():
+            path.write_text(json.dumps(wanted))
+        elif json.loads(path.read_text()) != wanted:
+            raise StorageError(
+                f"{self.folder}: holds features of other shapes", "Choose another folder."
+            )
+
+    def _read_indexes(self) -> None:
+        for path in sorted(self.folder.glob("*.index")):
+            shard = path.stem
+            for line in path.read_bytes().split(b"\n")[:-1]:
+                # The last line, which a kill may have cut short, ends without a line break.
+                key, row = json.loads(line)
+                self._rows[key] = (shard, row)
+
+    def _open_shard(self) -> None:
+        path = self.folder / f"{self.shard}.index"
+        whole = path.read_bytes() if path.exists() else b""
+        whole = whole[: whole.rfind(b"\n") + 1]
+        self._count = whole.count(b"\n")
+        self._index = self._for_update(path)
+        self._index.truncate(len(whole))
+        self._index.seek(len(whole))
+        self._visual = self._for_update(self.folder / f"{self.shard}.visual")
+        self._audio = self._for_update(self.folder / f"{self.shard}.audio")
+
+    def _for_update(self, path: Path) -> IO[bytes]:
+        path.touch()
+        return self._files.enter_context(path.open("r+b"))

@@ -1,0 +1,278 @@
+"""Training as a generator of events: what a command line, a window and tests all consume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from moca_core.config import fingerprint
+from moca_core.device import DeviceChoice
+from moca_core.errors import ConfigError, MocaError
+from moca_core.models.compute import autocast
+from moca_core.training import checkpoint
+from moca_core.training.checkpoint import State
+from moca_core.training.config import TrainConfig
+from moca_core.training.events import (
+    SavedEvent,
+    StepEvent,
+    TrainEvent,
+    ValidationEvent,
+)
+from moca_core.training.learner import Batch, Learner
+from moca_core.training.processes import Processes, averaged
+
+MOST_SKIPPED = 10
+"""Iterations in a row without a finite loss and gradient after which a run stops."""
+_VALIDATION_BATCHES = 8
+
+
+class TrainingError(MocaError):
+    """A run can't go on; its last checkpoint stays."""
+
+
+class Examples(Protocol):
+    """Items with their features and their likes, by row; see `training.examples`."""
+
+    @property
+    def recordings(self) -> NDArray[np.int64]:
+        """(n,) which recording each item is of."""
+        ...
+
+    def neighbours(self, row: int) -> NDArray[np.int64]:
+        """(K,) rows of the nearest pictures, of other recordings."""
+        ...
+
+    def unlike(self, row: int, random: np.random.Generator) -> int:
+        """A row drawn from beyond the nearest half."""
+        ...
+
+    def visual(self, rows: Sequence[int]) -> NDArray[np.float32]:
+        """(B, 1 + N, Dv) tokens that enter the first adapted block."""
+        ...
+
+    def audio(self, rows: Sequence[int]) -> NDArray[np.float32]:
+        """(B, M, Da)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The items of both sides; `held_out` is None where too few recordings are there."""
+
+    training: Examples
+    held_out: Examples | None
+
+
+def draw(examples: Examples, config: TrainConfig, purpose: int, step: int) -> list[tuple[int, ...]]:
+    """The triplets of an iteration: (anchor, positive, negative, item of another sound) rows.
+
+    They depend on seed, purpose and step alone, so that a run that is taken up draws as if it
+    hadn't stopped, and so does each of several processes.
+    """
+    random = np.random.default_rng([config.seed, purpose, step])
+    recordings = examples.recordings
+    rows: list[tuple[int, ...]] = []
+    for anchor in random.integers(0, len(recordings), config.batch).tolist():
+        positive = int(random.choice(examples.neighbours(anchor)))
+        negative = examples.unlike(anchor, random)
+        others = np.flatnonzero(recordings != recordings[anchor])
+        rows.append((anchor, positive, negative, int(random.choice(others))))
+    return rows
+
+
+def batch_of(examples: Examples, rows: Sequence[tuple[int, ...]]) -> Batch:
+    """The tensors of drawn triplets."""
+    anchor, positive, negative, other = (list(part) for part in zip(*rows, strict=True))
+    return Batch(
+        anchor=torch.from_numpy(examples.visual(anchor)),
+        positive=torch.from_numpy(examples.visual(positive)),
+        negative=torch.from_numpy(examples.visual(negative)),
+        audio=torch.from_numpy(examples.audio(anchor)),
+        other=torch.from_numpy(examples.audio(other)),
+        recordings=torch.from_numpy(examples.recordings[anchor]),
+    )
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Of iteration `step`, from 0: a linear warm-up, then half a cosine down to 0."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.iterations - config.warmup)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+class Trainer:
+    """One run in one folder.
+
+    Parameters
+    ----------
+    learner : on its device; its encoder is frozen.
+    folder : of the run; a checkpoint there is taken up.
+    processes : which of how many this one is.
+
+    Raises
+    ------
+    ConfigError : the batch can't be shared by the processes, or the checkpoint is another run's.
+    WeightsError : the checkpoint is damaged.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        learner: Learner,
+        parts: Parts,
+        folder: Path,
+        device: DeviceChoice,
+        processes: Processes | None = None,
+    ) -> None:
+        self.config, self.learner, self.parts = config, learner, parts
+        self.folder, self.device = folder, device
+        self.processes = processes or Processes()
+        if config.batch % self.processes.count:
+            raise ConfigError(
+                f"batch = {config.batch} for {self.processes.count} processes",
+                "Use a multiple of the number of processes.",
+            )
+        self._optimiser = torch.optim.AdamW(
+            learner.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
+        self._scaler = torch.amp.GradScaler(
+            torch.device(device.device).type, enabled=device.dtype == "float16"
+        )
+        self.state = checkpoint.load(fingerprint(config), folder) or State()
+        if self.state.step:
+            learner.load_state_dict(dict(self.state.learner))
+            self._optimiser.load_state_dict(dict(self.state.optimiser))
+        self._mean = {key: value.clone() for key, value in self.state.mean.items()}
+        if config.ema and not self._mean:
+            self._mean = {key: value.clone() for key, value in learner.state_dict().items()}
+        self._model: nn.Module = learner
+        if self.processes.count > 1:
+            self._model = DistributedDataParallel(learner)
+
+    def events(self) -> Iterator[TrainEvent]:
+        """Train to the end; may be closed at any event, and taken up from the last checkpoint.
+
+        Raises
+        ------
+        TrainingError : `MOST_SKIPPED` iterations in a row had no finite loss and gradient.
+        StorageError : a checkpoint can't be written; the last one stays.
+        """
+        config, state = self.config, self.state
+        while state.step < config.iterations:
+            yield self._iterate()
+            last = state.step == config.iterations
+            if self.parts.held_out is not None and (
+                last or state.step % config.validate_every == 0
+            ):
+                yield self._validate(self.parts.held_out)
+            if (last or state.step % config.save_every == 0) and self.processes.first:
+                yield SavedEvent(state.step, self.save())
+
+    def save(self) -> Path:
+        """Write the checkpoint; raises `StorageError`."""
+        self.state.learner = self.learner.state_dict()
+        self.state.optimiser = self._optimiser.state_dict()
+        self.state.mean = self._mean
+        return checkpoint.save(self.state, fingerprint(self.config), self.folder)
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """What was learnt: the running mean of the weights if there is one."""
+        return self._mean or self.learner.state_dict()
+
+    def _iterate(self) -> StepEvent:
+        """One iteration; without a finite loss and gradient it changes nothing but the count."""
+        config, state = self.config, self.state
+        rows = draw(self.parts.training, config, 0, state.step)
+        rows = rows[self.processes.rank :: self.processes.count]
+        batch = batch_of(self.parts.training, rows).to(self.device.device)
+        rate = learning_rate(config, state.step)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        with autocast(self.device):
+            loss, said = self._model(batch)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimiser)
+        norm = nn.utils.clip_grad_norm_(self.learner.parameters(), config.clip)
+        # All processes must agree whether to skip: gradients are shared, and so is the loss here.
+        numbers = averaged({"loss": loss.detach(), **said})
+        finite = math.isfinite(numbers["loss"]) and bool(torch.isfinite(norm))
+        if finite:
+            self._scaler.step(self._optimiser)
+            self._follow()
+            state.in_a_row = 0
+        else:
+            state.skipped += 1
+            state.in_a_row += 1
+        self._scaler.update()
+        self._optimiser.zero_grad(set_to_none=True)
+        state.step += 1
+        if state.in_a_row >= MOST_SKIPPED:
+            raise TrainingError(
+                f"loss or gradient weren't finite {MOST_SKIPPED} times in a row",
+                "Lower lr, or use precision float32. The last checkpoint is kept.",
+            )
+        value = numbers.pop("loss")
+        return StepEvent(
+            step=state.step,
+            total=config.iterations,
+            loss=value if finite else math.nan,
+            parts=numbers,
+            lr=rate,
+            gradient=float(norm),
+            skipped=state.skipped,
+        )
+
+    def _follow(self) -> None:
+        """Let the running mean follow the weights."""
+        if not self.config.ema:
+            return
+        decay = min(self.config.ema, (1 + self.state.step) / (10 + self.state.step))
+        for key, value in self.learner.state_dict().items():
+            self._mean[key].lerp_(value, 1 - decay)
+
+    @torch.no_grad()
+    def _validate(self, examples: Examples) -> ValidationEvent:
+        """Score the same held-out triplets every time."""
+        with self._mean_in_place():
+            found: list[dict[str, float]] = []
+            for number in range(_VALIDATION_BATCHES):
+                rows = draw(examples, self.config, 1, number)
+                batch = batch_of(examples, rows).to(self.device.device)
+                with autocast(self.device):
+                    loss, said = self.learner(batch)
+                scores = {name: float(value) for name, value in said.items()}
+                found.append({"loss": float(loss), **scores})
+        scores = {name: float(np.mean([row[name] for row in found])) for name in found[0]}
+        best = scores["loss"] < self.state.best
+        if best:
+            self.state.best = scores["loss"]
+        return ValidationEvent(self.state.step, scores, best)
+
+    def _mean_in_place(self) -> _Swapped | nullcontext[None]:
+        return _Swapped(self.learner, self._mean) if self._mean else nullcontext()
+
+
+class _Swapped:
+    """Other weights in a module for a while."""
+
+    def __init__(self, module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        self._module, self._weights = module, weights
+        self._own: dict[str, Tensor] = {}
+
+    def __enter__(self) -> None:
+        self._own = {key: value.clone() for key, value in self._module.state_dict().items()}
+        self._module.load_state_dict(dict(self._weights))
+
+    def __exit__(self, *_: object) -> None:
+        self._module.load_state_dict(self._own)
