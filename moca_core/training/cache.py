@@ -62,24 +62,24 @@ class FeatureCache:
 
     def __init__(self, folder: Path, shape: FeatureShape, shard: str = "0") -> None:
         self.folder, self.shape, self.shard = folder, shape, shard
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._files = ExitStack()
-            if not self._files.enter_context(FileLock(folder / f"{shard}.lock")).acquire():
-                self._files.close()
-                raise StorageError(
-                    f"{folder}: another process is writing features there",
-                    "Wait for it, or choose another folder.",
-                )
-            self._check_shape()
-            self._rows: dict[str, tuple[str, int]] = {}
-            self._read_indexes()
-            self._open_shard()
-        except OSError as error:
-            raise StorageError(
-                f"{folder}: features can't be kept ({error.strerror or error})", _HINT
-            ) from error
+        self._rows: dict[str, tuple[str, int]] = {}
         self._maps: dict[tuple[str, str], NDArray[np.float16]] = {}
+        with ExitStack() as files:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                if not files.enter_context(FileLock(folder / f"{shard}.lock")).acquire():
+                    raise StorageError(
+                        f"{folder}: another process is writing features there",
+                        "Wait for it, or choose another folder.",
+                    )
+                self._check_shape()
+                self._read_indexes()
+                self._open_shard(files)
+            except OSError as error:
+                raise StorageError(
+                    f"{folder}: features can't be kept ({error.strerror or error})", _HINT
+                ) from error
+            self._files = files.pop_all()
 
     def __contains__(self, key: str) -> bool:
         return key in self._rows
@@ -161,17 +161,19 @@ class FeatureCache:
                 key, row = json.loads(line)
                 self._rows[key] = (shard, row)
 
-    def _open_shard(self) -> None:
+    def _open_shard(self, files: ExitStack) -> None:
         path = self.folder / f"{self.shard}.index"
         whole = path.read_bytes() if path.exists() else b""
         whole = whole[: whole.rfind(b"\n") + 1]
         self._count = whole.count(b"\n")
-        self._index = self._for_update(path)
+        self._index = files.enter_context(_for_update(path))
         self._index.truncate(len(whole))
         self._index.seek(len(whole))
-        self._visual = self._for_update(self.folder / f"{self.shard}.visual")
-        self._audio = self._for_update(self.folder / f"{self.shard}.audio")
+        visual, audio = (self.folder / f"{self.shard}.{kind}" for kind in ("visual", "audio"))
+        self._visual = files.enter_context(_for_update(visual))
+        self._audio = files.enter_context(_for_update(audio))
 
-    def _for_update(self, path: Path) -> IO[bytes]:
-        path.touch()
-        return self._files.enter_context(path.open("r+b"))
+
+def _for_update(path: Path) -> IO[bytes]:
+    path.touch()
+    return path.open("r+b")
