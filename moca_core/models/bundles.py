@@ -45,6 +45,10 @@ class Bundle(Protocol):
         """(n,) mono sound -> a vector that says what is heard, in the bundle's own terms."""
         ...
 
+    def retrieve(self, rgbs: Sequence[RgbImage]) -> NDArray[np.float32]:
+        """B pictures -> (B, D) features of length 1: like pictures have a high cosine."""
+        ...
+
     def look(self, rgbs: Sequence[RgbImage], config: SegmentConfig) -> Looking:
         """Analyse pictures; yields before each step, so that a job can stop there."""
         ...

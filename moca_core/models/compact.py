@@ -118,6 +118,10 @@ class CompactBundle:
         """(n,) mono 16 kHz -> class scores and tokens."""
         return self._yamnet.listen(wave)
 
+    def retrieve(self, rgbs: Sequence[RgbImage]) -> NDArray[np.float32]:
+        """(B, 1280) unit features of pictures, by which like pictures are found."""
+        return np.asarray(self._nets[RETRIEVER].pooled(rgbs).cpu().numpy(), dtype=np.float32)
+
     def look(
         self, rgbs: Sequence[RgbImage], config: SegmentConfig
     ) -> Generator[StageEvent, None, list[FrameAnalysis]]:
@@ -292,4 +296,7 @@ _CLASSIFIERS: Mapping[str, str] = MappingProxyType(
         "lite2": "efficientnet-lite2-9656183e.pth",
     }
 )
+RETRIEVER = "lite0"
+"""The classifier whose features before the last layer say which pictures are alike."""
+RETRIEVER_FILE = _CLASSIFIERS[RETRIEVER]
 _CROP_SIDE: Mapping[str, int] = MappingProxyType({"lite0": 224, "lite2": 256})

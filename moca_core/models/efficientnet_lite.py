@@ -7,6 +7,7 @@ the published checkpoints. Pixels are normalised as (x - 127) / 128.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -193,6 +194,23 @@ class EfficientNetLite(nn.Module):
             for start in range(0, len(crops), batch)
         ]
         return torch.cat(parts) if parts else torch.zeros(0, CLASSES, device=self.device)
+
+    @torch.inference_mode()
+    def pooled(self, rgbs: Sequence[RgbImage]) -> Tensor:
+        """What stands before the last layer, by which like pictures are found.
+
+        Parameters
+        ----------
+        rgbs : B pictures, (H, W, 3) uint8 each, squashed to the side of the training.
+
+        Returns
+        -------
+        (B, 1280) float32, length 1.
+        """
+        side = self.scaling.side
+        squares = np.stack([resize(rgb, side, side) for rgb in rgbs])
+        pooled = self.features(self.normalise(squares)).mean(dim=(2, 3))
+        return F.normalize(pooled, dim=1)
 
     def normalise(self, images: np.ndarray) -> Tensor:
         """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, (x - 127) / 128, channels last."""

@@ -39,6 +39,11 @@ class LeftHalf:
         """(n,) -> (2,)."""
         return np.array([1.0, 0.0], np.float32)
 
+    def retrieve(self, rgbs: Sequence[RgbImage]) -> NDArray[np.float32]:
+        """(B, 3) the mean colours, of length 1."""
+        means = np.stack([rgb.reshape(-1, 3).mean(axis=0) + 1 for rgb in rgbs])
+        return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
+
     def relate(
         self, analysis: FrameAnalysis, heard: NDArray[np.float32], settings: HearingSettings
     ) -> tuple[FrameAnalysis, Hearing]:

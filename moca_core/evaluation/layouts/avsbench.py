@@ -82,7 +82,7 @@ TREES = (S4, MS3)
 
 
 @dataclass(frozen=True)
-class _Clip:
+class TableClip:
     """A row of the table."""
 
     name: str
@@ -121,9 +121,9 @@ def read_avsbench(
     DatasetError : there is no table, it can't be used, has no such split, or no clip of the
         split has its files. Damaged files show when a case is read.
     """
-    folder = _folder(tree, Path(root))
+    folder = find_folder(tree, Path(root))
     split = split or DEFAULT_SPLIT
-    clips = _clips(tree, folder / tree.table, split)
+    clips = read_clips(tree, folder / tree.table, split)
     found: list[list[Case]] = []
     incomplete: dict[str, str] = {}
     for clip in clips:
@@ -150,7 +150,8 @@ def _limited(clips: list[list[Case]], limit: int | None) -> list[list[Case]]:
         count += 1
 
 
-def _folder(tree: Tree, root: Path) -> Path:
+def find_folder(tree: Tree, root: Path) -> Path:
+    """The folder that holds the table, `root` or one in it; raises `DatasetError`."""
     for folder in (root, root / tree.folder):
         if is_file(folder / tree.table):
             return folder
@@ -168,7 +169,8 @@ def _folder(tree: Tree, root: Path) -> Path:
     )
 
 
-def _clips(tree: Tree, path: Path, split: str) -> list[_Clip]:
+def read_clips(tree: Tree, path: Path, split: str) -> list[TableClip]:
+    """Clips of a split, in the order of the table `path`; raises `DatasetError`."""
     columns, rows = read_table(path)
     named = ("split", "category") if tree.categories else ("split",)
     missing = [name for name in named if name not in columns]
@@ -179,7 +181,7 @@ def _clips(tree: Tree, path: Path, split: str) -> list[_Clip]:
         )
     check_filled(path, rows, (columns[0], *named))
     clips = [
-        _Clip(row[columns[0]], row["split"], row.get("category", "") if tree.categories else "")
+        TableClip(row[columns[0]], row["split"], row.get("category", "") if tree.categories else "")
         for row in rows
     ]
     for clip in clips:
@@ -205,7 +207,7 @@ def _is_file_name(text: str) -> bool:
     )
 
 
-def _present(tree: Tree, folder: Path, clip: _Clip) -> tuple[list[int], str]:
+def _present(tree: Tree, folder: Path, clip: TableClip) -> tuple[list[int], str]:
     """The frames that are there with picture, mask and sound, and what isn't, in words."""
     numbers = tree.frames(clip.split)
     lacks: list[str] = []
@@ -226,7 +228,7 @@ def _listed(numbers: Sequence[int]) -> str:
     return " and ".join(str(number) for number in numbers)
 
 
-def _case(tree: Tree, folder: Path, clip: _Clip, number: int) -> Case:
+def _case(tree: Tree, folder: Path, clip: TableClip, number: int) -> Case:
     name = "/".join(part for part in (clip.split, clip.category, clip.name) if part)
     return Case(
         id=f"{name}_{number}",
@@ -244,7 +246,7 @@ def _case(tree: Tree, folder: Path, clip: _Clip, number: int) -> Case:
     )
 
 
-def _nothing(tree: Tree, folder: Path, clips: Sequence[_Clip]) -> DatasetError:
+def _nothing(tree: Tree, folder: Path, clips: Sequence[TableClip]) -> DatasetError:
     looked = ", ".join(_first_missing(tree, folder, clips[0]))
     return DatasetError(
         f"{folder}: none of {len(clips)} clips of split {clips[0].split!r} has its files;"
@@ -253,7 +255,7 @@ def _nothing(tree: Tree, folder: Path, clips: Sequence[_Clip]) -> DatasetError:
     )
 
 
-def _first_missing(tree: Tree, folder: Path, clip: _Clip) -> Iterator[str]:
+def _first_missing(tree: Tree, folder: Path, clip: TableClip) -> Iterator[str]:
     for pattern in (tree.image, tree.mask, tree.audio):
         if not is_file(clip.path(folder, pattern)):
             yield clip.fill(pattern)
