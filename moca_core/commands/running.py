@@ -12,9 +12,14 @@ from typing import Any
 from moca_core.errors import StorageError
 from moca_core.types import NoteEvent, StageEvent
 
+_STOPPING = b"\nStopping at the end of this step; Ctrl-C again stops at once.\n"
+
 
 class StopRequest:
-    """While entered, the first Ctrl-C sets `asked`, and the second ends the command at once."""
+    """While entered, the first Ctrl-C sets `asked`, and the second ends the command at once.
+
+    On a terminal the first is answered: a step of large encoders may take half a minute on a CPU.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -39,6 +44,9 @@ class StopRequest:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        if sys.stderr is not None and sys.stderr.isatty():
+            # Past Python's buffer, in which somebody may be writing at this moment.
+            os.write(sys.stderr.fileno(), _STOPPING)
 
 
 def show(printer: Any, title: str, event: object) -> None:

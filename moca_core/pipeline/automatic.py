@@ -23,6 +23,8 @@ from moca_core.types import StageEvent
 
 _LARGE_BYTES = 256 * 2**20
 """What the enlarged masks of one step may take."""
+_CPU_POINTS = 8
+"""Points asked at once on a CPU: more save no time there, and 64 can't be stopped for 15 s."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +84,13 @@ def automatic_masks(
 ) -> Generator[StageEvent, None, Found]:
     """Ask at a grid of points and filter; yields before each batch of points."""
     points = grid_points(embedding.size, settings.points_per_side)
+    step = settings.points_per_batch
+    if embedding.features.device.type == "cpu":
+        step = min(step, _CPU_POINTS)
     parts: list[Found] = []
-    for start in range(0, len(points), settings.points_per_batch):
+    for start in range(0, len(points), step):
         yield StageEvent("masks", start, len(points))
-        part = points[start : start + settings.points_per_batch]
+        part = points[start : start + step]
         parts.append(_ask(sam, embedding, part, settings))
     found = Found(
         np.concatenate([part.logits for part in parts]),

@@ -26,7 +26,7 @@ SIZE = (90, 130)
 # these settings keep a part of them at every step.
 LOOSE = GridSettings(
     points_per_side=8,
-    points_per_batch=9,
+    points_per_batch=7,
     pred_iou_thresh=0.02,
     stability_score_thresh=0.6,
     stability_score_offset=0.02,
@@ -156,7 +156,16 @@ def test_it_equals_the_plain_way(tiny: VitSam, embedding: SamEmbedding) -> None:
     np.testing.assert_array_equal(found.boxes, expected["boxes"])
     np.testing.assert_array_equal(found.areas, expected["areas"])
     np.testing.assert_allclose(found.points, expected["points"], atol=1e-4)
-    assert [(event.done, event.total) for event in events] == [(k, 64) for k in range(0, 64, 9)]
+    assert [(event.done, event.total) for event in events] == [(k, 64) for k in range(0, 64, 7)]
+
+
+def test_few_points_at_once_on_a_cpu_so_that_it_can_be_stopped(
+    tiny: VitSam, embedding: SamEmbedding
+) -> None:
+    expected, _ = run(automatic_masks(tiny, embedding, LOOSE))
+    found, events = run(automatic_masks(tiny, embedding, replace(LOOSE, points_per_batch=64)))
+    assert [event.done for event in events] == list(range(0, 64, 8))
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
 
 
 def test_the_thresholds_are_on_their_side(tiny: VitSam, embedding: SamEmbedding) -> None:
@@ -194,7 +203,7 @@ def test_few_large_masks_at_once(
 def test_proposals_are_for_the_pipeline(tiny: VitSam, embedding: SamEmbedding) -> None:
     found, _ = run(automatic_masks(tiny, embedding, LOOSE))
     proposals, events = run(automatic_proposals(tiny, embedding, LOOSE))
-    assert len(events) == 8
+    assert len(events) == 10
     assert len(proposals) == len(found)
     assert proposals.masks.shape == (len(found), *work_size(*SIZE))
     assert proposals.masks.dtype == bool
