@@ -133,17 +133,18 @@ Checking = Generator[StageEvent, None, CheckReport]
 
 
 def check_recordings(items: ItemSet) -> None:
-    """Raise `DatasetError` unless every item has two of other recordings to be compared with."""
-    sizes = np.bincount(items.recordings)
+    """Raise `DatasetError` unless each picture has two of other recordings to compare it with."""
+    firsts = items.pictures()[1]
+    sizes = np.bincount(items.recordings[firsts])
     if len(sizes) < 2:
         raise DatasetError(
             f"{items.root}: all {len(items)} items are of one recording ({items[0].recording})",
             "Training compares different recordings: add more clips.",
         )
-    if len(items) - sizes.max() < 2:
+    if len(firsts) - sizes.max() < 2:
         raise DatasetError(
-            f"{items.root}: {len(sizes)} recordings have too few items to compare",
-            "Training needs three recordings, or two with two items each: add more clips.",
+            f"{items.root}: {len(sizes)} recordings have too few pictures to compare",
+            "Training needs three recordings, or two with two pictures each: add more clips.",
         )
 
 

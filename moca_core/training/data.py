@@ -153,6 +153,24 @@ class ItemSet(Sequence[Item]):
         """The items' keys."""
         return Texts.of(self.texts[place] for place in self.rows["key"])
 
+    def pictures(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Which items show the same picture: one may come with several sounds.
+
+        Returns
+        -------
+        (n,) int32 number of each item's picture, and (p,) int32 the first item of each picture;
+        pictures are numbered in the order of the items.
+        """
+        moments = (
+            self.rows["image_s"].astype(np.float64).view(np.int64)
+        )  # NaN equals itself as bits
+        both = np.stack([self.rows["image"].astype(np.int64), moments], axis=1)
+        _, firsts, codes = np.unique(both, axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(firsts)
+        number = np.empty_like(order)
+        number[order] = np.arange(len(order))
+        return number[codes.reshape(-1)].astype(np.int32), firsts[order].astype(np.int32)
+
     @property
     def recordings(self) -> NDArray[np.int32]:
         """(n,) int32, a number for the recording of each picture, from 0."""

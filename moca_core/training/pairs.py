@@ -3,7 +3,8 @@
 The K nearest pictures of other recordings share a picture's sound; one of them is drawn as the
 positive. A negative is drawn from the pictures beyond the nearer half. No matrix of all by all is
 kept: where the far half begins is one likeness and one index for each picture, and whether a
-picture lies beyond is asked of the features themselves.
+picture lies beyond is asked of the features themselves. A picture that comes with several sounds
+is one picture.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ FORMAT = 1
 _TRIES = 16
 """Draws looked at together; half of them do."""
 _ROUNDS = 8
-_TOGETHER = 256
+_TOGETHER, _PART = 256, 4096
 _POSITIVE, _NEGATIVE = 1, 2
 Places = Sequence[int] | NDArray[np.integer]
 
@@ -74,13 +75,17 @@ class PairTable:
     ----------
     config : what it was made of.
     keys : n keys of the items, in their order.
-    recordings : (n,) int32, of which recording each picture is.
-    features : (n, D) int16, see `nearest.rounded`.
-    neighbours, likeness, edge : see `nearest.Nearest`.
+    picture_of : (n,) int32 number of each item's picture; items that show the same one share it.
+    item_of : (p,) int32 the first item of each picture.
+    recordings : (p,) int32, of which recording each picture is.
+    features : (p, D) int16, see `nearest.rounded`.
+    neighbours, likeness, edge : of the pictures, see `nearest.Nearest`.
     """
 
     config: PairConfig
     keys: Texts
+    picture_of: NDArray[np.int32]
+    item_of: NDArray[np.int32]
     recordings: NDArray[np.int32]
     features: NDArray[np.int16]
     neighbours: NDArray[np.int32]
@@ -88,20 +93,29 @@ class PairTable:
     edge: NDArray[np.int32]
 
     def __len__(self) -> int:
-        return len(self.recordings)
+        return len(self.picture_of)
+
+    def near(self, anchor: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The items of an item's neighbours, the most alike first, and their cosines."""
+        picture = self.picture_of[anchor]
+        there = self.neighbours[picture] >= 0
+        items = self.item_of[self.neighbours[picture][there]]
+        return items.astype(np.int64), self.likeness[picture][there]
 
     def positives(self, anchors: Places, seed: int) -> NDArray[np.int64]:
-        """One of the neighbours of each anchor: (B,) -> (B,), every one as likely.
+        """An item of one of the neighbours of each anchor: (B,) -> (B,), each as likely.
 
         The same seed and anchor give the same, whatever else is in the batch.
         """
         places = np.asarray(anchors, np.int64)
-        there = np.count_nonzero(self.neighbours[places] >= 0, axis=1)
-        chosen = _draws(seed, _POSITIVE, places, np.zeros(1, np.int64))[:, 0] * there
-        return self.neighbours[places, chosen.astype(np.int64)].astype(np.int64)
+        near = self.neighbours[self.picture_of[places]]  # (B, k)
+        there = np.count_nonzero(near >= 0, axis=1)
+        drawn = _draws(seed, _POSITIVE, places, np.zeros(1, np.int64))[:, 0] * there
+        chosen = near[np.arange(len(places)), drawn.astype(np.int64)]
+        return self.item_of[chosen].astype(np.int64)
 
     def negatives(self, anchors: Places, seed: int) -> NDArray[np.int64]:
-        """A picture beyond the nearer half for each anchor: (B,) -> (B,), every one as likely.
+        """An item of a picture beyond the nearer half: (B,) -> (B,), each picture as likely.
 
         The same seed and anchor give the same, whatever else is in the batch.
         """
@@ -114,25 +128,28 @@ class PairTable:
         return np.concatenate(parts) if parts else places
 
     def _some_negatives(self, places: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+        pictures = self.picture_of[places].astype(np.int64)
         found = np.full(len(places), -1, np.int64)
         for turn in range(_ROUNDS):
             left = np.flatnonzero(found < 0)
             if not len(left):
                 break
             tries = np.arange(turn * _TRIES, (turn + 1) * _TRIES)
-            drawn = _draws(seed, _NEGATIVE, places[left], tries) * len(self)
+            drawn = _draws(seed, _NEGATIVE, places[left], tries) * len(self.item_of)
             candidates = drawn.astype(np.int64)  # (B', T)
-            far = self.is_far(places[left, None], candidates)
+            far = self.is_far(pictures[left, None], candidates)
             first = np.argmax(far, axis=1)
             hit = far[np.arange(len(left)), first]
             found[left[hit]] = candidates[hit, first[hit]]
         for place in np.flatnonzero(found < 0):
             # Bad luck, or a recording that is most of the set: choose from all of them.
-            found[place] = self._one_of_all(int(places[place]), seed)
-        return found
+            draw = _draws(seed, _NEGATIVE, places[[place]], np.array([_ROUNDS * _TRIES]))[0, 0]
+            choices = self._all_far(int(pictures[place]))
+            found[place] = choices[int(draw * len(choices))]
+        return self.item_of[found].astype(np.int64)
 
     def is_far(self, anchors: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether others, (B, T), are of another recording and beyond the nearer half of (B, 1)."""
+        """Whether pictures (B, T) are of another recording and beyond the nearer half of (B, 1)."""
         ours = self.features[anchors[:, 0]].astype(np.float32)  # (B, D)
         theirs = self.features[others].astype(np.float32)  # (B, T, D)
         alike = np.matmul(theirs, ours[:, :, None])[..., 0]  # (B, T) whole numbers
@@ -140,21 +157,18 @@ class PairTable:
         beyond = (alike < border) | ((alike == border) & (others > index))
         return beyond & (self.recordings[anchors] != self.recordings[others])
 
-    def _one_of_all(self, anchor: int, seed: int) -> int:
-        everyone = np.arange(len(self))
-        far = np.zeros(len(self), bool)
-        for begin in range(0, len(self), 4096):
-            part = everyone[None, begin : begin + 4096]
-            far[begin : begin + 4096] = self.is_far(np.array([[anchor]]), part)[0]
-        choices = np.flatnonzero(far)
-        last = np.array([_ROUNDS * _TRIES])
-        draw = _draws(seed, _NEGATIVE, np.array([anchor]), last)[0, 0]
-        return int(choices[int(draw * len(choices))])
+    def _all_far(self, picture: int) -> NDArray[np.int64]:
+        everyone = np.arange(len(self.item_of))[None]
+        parts = [
+            self.is_far(np.array([[picture]]), everyone[:, begin : begin + _PART])[0]
+            for begin in range(0, everyone.shape[1], _PART)
+        ]
+        return np.flatnonzero(np.concatenate(parts))
 
     def cosine(self, one: int, other: int) -> float:
-        """Likeness of two pictures."""
-        whole = self.features[one].astype(np.int64) @ self.features[other].astype(np.int64)
-        return float(whole) / SCALE**2
+        """Likeness of the pictures of two items."""
+        ours, theirs = (self.features[self.picture_of[place]] for place in (one, other))
+        return float(ours.astype(np.int64) @ theirs.astype(np.int64)) / SCALE**2
 
     def check_items(self, items: ItemSet) -> None:
         """Raise `DatasetError` unless it was made of these items, in this order."""
@@ -212,20 +226,20 @@ class PairTable:
 
     def _is_whole(self) -> bool:
         """Whether the arrays have the types and shapes of one table."""
-        n, k = len(self.keys), self.config.k
-        kinds = (np.int32, np.int16, np.int32, np.float32, np.int32)
+        n, p, k = len(self.keys), len(self.item_of), self.config.k
+        kinds = (np.int32, np.int32, np.int32, np.int16, np.int32, np.float32, np.int32)
+        shapes = ((n,), (p,), (p,), (p, *self.features.shape[1:2]), (p, k), (p, k), (p, 2))
         arrays = [getattr(self, name) for name in _ARRAYS]
-        shapes = [array.shape for array in arrays]
-        fits = shapes == [(n,), (n, *shapes[1][1:]), (n, k), (n, k), (n, 2)]
-        return (
-            fits
-            and all(array.dtype == kind for array, kind in zip(arrays, kinds, strict=True))
-            and self.features.ndim == 2
-            and bool((self.neighbours < n).all())
+        return all(
+            array.dtype == kind and array.shape == shape
+            for array, kind, shape in zip(arrays, kinds, shapes, strict=True)
+        ) and all(
+            bool((places < top).all() and (places >= -1).all())
+            for places, top in ((self.picture_of, p), (self.item_of, n), (self.neighbours, p))
         )
 
 
-_ARRAYS = ("recordings", "features", "neighbours", "likeness", "edge")
+_ARRAYS = ("picture_of", "item_of", "recordings", "features", "neighbours", "likeness", "edge")
 _DAMAGE = (zipfile.BadZipFile, ConfigError)
 
 
@@ -245,12 +259,16 @@ def make_pairs(
     DatasetError : a picture can't be read, or the items are of too few recordings.
     """
     check_recordings(items)
-    features = yield from retrieval_features(items, retrieve, config.bundle, memory)
-    recordings = items.recordings
+    picture_of, item_of = items.pictures()
+    shown = items.take(item_of)
+    features = yield from retrieval_features(shown, retrieve, config.bundle, memory)
+    recordings = shown.recordings
     nearest = yield from rank(features, recordings, config.k)
     return PairTable(
         config,
         items.keys,
+        picture_of,
+        item_of,
         recordings,
         features,
         nearest.neighbours,

@@ -66,27 +66,25 @@ def retrieval_features(
     known = memory or Memory()
     total = len(items)
     found: NDArray[np.int16] | None = None
-    waiting: dict[bytes, RgbImage] = {}
-    places: dict[bytes, list[int]] = {}
+    waiting: dict[int, tuple[bytes, RgbImage]] = {}
 
-    def store(key: bytes, row: NDArray[np.int16], where: Sequence[int]) -> None:
+    def store(place: int, row: NDArray[np.int16]) -> None:
         nonlocal found
         if found is None:
             found = np.zeros((total, len(row)), np.int16)
-        found[list(where)] = row
+        found[place] = row
 
     def compute() -> None:
         if waiting:
-            made = retrieve(list(waiting.values()))
+            made = retrieve([rgb for _, rgb in waiting.values()])
             if not np.isfinite(made).all():
                 raise WeightsError(
                     f"{bundle}: a feature isn't a number", "Check its files: moca weights verify"
                 )
-            for key, row in zip(waiting, rounded(made), strict=True):
+            for (place, (key, _)), row in zip(waiting.items(), rounded(made), strict=True):
                 known.put(key, row.tobytes())
-                store(key, row, places[key])
+                store(place, row)
         waiting.clear()
-        places.clear()
 
     try:
         with ItemReader() as reader:
@@ -95,11 +93,9 @@ def retrieval_features(
                 key = key_of("feature", VERSION, bundle, stamp(item.image), item.image_s)
                 before = known.get(key)
                 if before is not None:
-                    store(key, np.frombuffer(before, np.int16), [place])
+                    store(place, np.frombuffer(before, np.int16))
                     continue
-                places.setdefault(key, []).append(place)
-                if key not in waiting:
-                    waiting[key] = reader.picture(item)
+                waiting[place] = key, reader.picture(item)
                 if len(waiting) == batch:
                     compute()
             compute()

@@ -156,6 +156,11 @@ class SquaresBundle:
         power[power < 0.02 * power.max()] = 0
         return (power / power.sum()).astype(np.float32)
 
+    def retrieve(self, rgbs: Sequence[RgbImage]) -> NDArray[np.float32]:
+        """(B, 3) the mean colours, of length 1."""
+        means = np.stack([rgb.reshape(-1, 3).mean(axis=0) + 1 for rgb in rgbs])
+        return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
+
     def relate(
         self, analysis: FrameAnalysis, heard: NDArray[np.float32], settings: HearingSettings
     ) -> tuple[FrameAnalysis, Hearing]:
