@@ -174,6 +174,6 @@ def _followed(
 
 
 def _summary(table: PairTable, out: Path) -> str:
-    pictures, recordings = len(table.item_of), len(set(table.recordings.tolist()))
+    pictures, recordings = len(table.item_of), len(set(table.groups.tolist()))
     counts = f"{len(table)} items, {pictures} pictures of {recordings} recordings"
     return f"{counts}, {table.config.k} neighbours -> {out}"

@@ -77,7 +77,7 @@ class PairTable:
     keys : n keys of the items, in their order.
     picture_of : (n,) int32 number of each item's picture; items that show the same one share it.
     item_of : (p,) int32 the first item of each picture.
-    recordings : (p,) int32, of which recording each picture is.
+    groups : (p,) int32, of which recording each picture is.
     features : (p, D) int16, see `nearest.rounded`.
     neighbours, likeness, edge : of the pictures, see `nearest.Nearest`.
     """
@@ -86,7 +86,7 @@ class PairTable:
     keys: Texts
     picture_of: NDArray[np.int32]
     item_of: NDArray[np.int32]
-    recordings: NDArray[np.int32]
+    groups: NDArray[np.int32]
     features: NDArray[np.int16]
     neighbours: NDArray[np.int32]
     likeness: NDArray[np.float32]
@@ -94,6 +94,11 @@ class PairTable:
 
     def __len__(self) -> int:
         return len(self.picture_of)
+
+    @property
+    def recordings(self) -> NDArray[np.int32]:
+        """(n,) int32, of which recording the picture of each item is."""
+        return self.groups[self.picture_of]
 
     def near(self, anchor: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The items of an item's neighbours, the most alike first, and their cosines."""
@@ -155,7 +160,7 @@ class PairTable:
         alike = np.matmul(theirs, ours[:, :, None])[..., 0]  # (B, T) whole numbers
         border, index = self.edge[anchors, 0], self.edge[anchors, 1]
         beyond = (alike < border) | ((alike == border) & (others > index))
-        return beyond & (self.recordings[anchors] != self.recordings[others])
+        return beyond & (self.groups[anchors] != self.groups[others])
 
     def _all_far(self, picture: int) -> NDArray[np.int64]:
         everyone = np.arange(len(self.item_of))[None]
@@ -239,7 +244,7 @@ class PairTable:
         )
 
 
-_ARRAYS = ("picture_of", "item_of", "recordings", "features", "neighbours", "likeness", "edge")
+_ARRAYS = ("picture_of", "item_of", "groups", "features", "neighbours", "likeness", "edge")
 _DAMAGE = (zipfile.BadZipFile, ConfigError)
 
 
