@@ -343,6 +343,26 @@ def test_a_frame_hears_its_own_sound_only() -> None:
 
 
 @each_bundle
+def test_sounds_of_different_lengths_share_a_batch(bundle: str) -> None:
+    config, trunk = CONFIGS[bundle], trunk_of(bundle)
+    adapter = Adapter(config)
+    shaken(adapter)
+    tokens, audio = tokens_for(config)
+    lengths = [HEARD, 2, 4]
+    maps: dict[int, Tensor] = {}
+    with torch.no_grad():
+        result = adapter.run(
+            trunk, tokens, audio, token_mask(lengths, HEARD), watch=maps.__setitem__
+        )
+        for item, length in enumerate(lengths):
+            one = slice(item, item + 1)
+            own: dict[int, Tensor] = {}
+            alone = adapter.run(trunk, tokens[one], audio[one, :length], watch=own.__setitem__)
+            assert torch.allclose(result[item], alone[0], atol=1e-4), item
+            assert all(torch.allclose(maps[n][item], own[n][0], atol=1e-5) for n in own), item
+
+
+@each_bundle
 def test_gradients_reach_everything_as_soon_as_the_gates_move(bundle: str) -> None:
     config, trunk = CONFIGS[bundle], trunk_of(bundle)
     adapter = Adapter(config)
@@ -442,6 +462,7 @@ def test_loud_sounds_do_not_overflow_in_float16() -> None:
         with torch.autocast("cpu", torch.float16):
             # A' is near 2000: its products would be beyond float16.
             update, attention = part(torch.randn(2, 6, 64), torch.randn(2, 9, 32) * 2000)
+    assert update.dtype == torch.float32  # as the tokens: a small gate isn't rounded away
     assert update.isfinite().all()
     assert attention.isfinite().all()
 
