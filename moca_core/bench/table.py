@@ -76,5 +76,10 @@ BENCHES: dict[str, Bench] = {
             "moca_core.bench.precision:measure",
             "masks in half precision against those in float32, on DATASET",
         ),
+        Bench(
+            "pma",
+            "moca_core.bench.pma:measure",
+            "matching of two pictures by one matrix product, and by unfolded windows; memory",
+        ),
     )
 }
