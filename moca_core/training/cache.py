@@ -127,6 +127,16 @@ class FeatureCache:
         """(B, M, Da) float32 of items that are there; raises `KeyError`."""
         return np.stack([self._row(key, "audio") for key in keys]).astype(np.float32)
 
+    def reload(self) -> None:
+        """See what other processes have added since; raises `StorageError`."""
+        try:
+            self._index.flush()
+            self._read_indexes()
+        except OSError as error:
+            raise StorageError(
+                f"{self.folder}: can't be read ({error.strerror or error})", _HINT
+            ) from error
+
     def close(self) -> None:
         """Release the files."""
         self._maps.clear()

@@ -20,6 +20,8 @@ class TrainConfig:
     data : folder or table of clips or pictures with sounds; never opened for its masks.
     layout : how it is laid out, see `training.data`; "" finds it out.
     split : only items of this split; "" takes the layout's own for training.
+    subsets : only these of a `pairs` table; empty: all whose sounds belong to their pictures.
+    videos : folder of VGGSound's videos; "": the table's own.
     every_s : seconds between the frames that are taken of a clip.
     limit : take so many items at most, spread evenly; 0 for all.
     bundle : which encoders.
@@ -47,6 +49,8 @@ class TrainConfig:
     data: str = ""
     layout: str = ""
     split: str = ""
+    subsets: tuple[str, ...] = ()
+    videos: str = ""
     every_s: float = 1.0
     limit: int = 0
     bundle: str = "compact"

@@ -44,16 +44,21 @@ class Examples(Protocol):
     """Items with their features and their likes, by row; see `training.examples`."""
 
     @property
-    def recordings(self) -> NDArray[np.int64]:
-        """(n,) which recording each item is of."""
+    def recordings(self) -> NDArray[np.integer]:
+        """(n,) which recording each picture is of."""
         ...
 
-    def neighbours(self, row: int) -> NDArray[np.int64]:
-        """(K,) rows of the nearest pictures, of other recordings."""
+    @property
+    def sounds(self) -> NDArray[np.integer]:
+        """(n,) which sound each item has."""
         ...
 
-    def unlike(self, row: int, random: np.random.Generator) -> int:
-        """A row drawn from beyond the nearest half."""
+    def positives(self, rows: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
+        """(B,) -> (B,) one of the nearest pictures of each, of another recording."""
+        ...
+
+    def negatives(self, rows: NDArray[np.integer], seed: int) -> NDArray[np.integer]:
+        """(B,) -> (B,) a picture beyond the nearer half of each."""
         ...
 
     def visual(self, rows: Sequence[int]) -> NDArray[np.float32]:
@@ -73,33 +78,36 @@ class Parts:
     held_out: Examples | None
 
 
-def draw(examples: Examples, config: TrainConfig, purpose: int, step: int) -> list[tuple[int, ...]]:
-    """The triplets of an iteration: (anchor, positive, negative, item of another sound) rows.
+def draw(examples: Examples, config: TrainConfig, purpose: int, step: int) -> NDArray[np.int64]:
+    """The triplets of an iteration: (B, 4) rows of anchor, positive, negative, another sound.
 
     They depend on seed, purpose and step alone, so that a run that is taken up draws as if it
     hadn't stopped, and so does each of several processes.
     """
     random = np.random.default_rng([config.seed, purpose, step])
-    recordings = examples.recordings
-    rows: list[tuple[int, ...]] = []
-    for anchor in random.integers(0, len(recordings), config.batch).tolist():
-        positive = int(random.choice(examples.neighbours(anchor)))
-        negative = examples.unlike(anchor, random)
-        others = np.flatnonzero(recordings != recordings[anchor])
-        rows.append((anchor, positive, negative, int(random.choice(others))))
-    return rows
+    sounds = examples.sounds
+    anchors = random.integers(0, len(sounds), config.batch)
+    seed = int(random.integers(2**31))
+    others = [int(random.choice(np.flatnonzero(sounds != sounds[row]))) for row in anchors]
+    columns = (
+        anchors,
+        examples.positives(anchors, seed),
+        examples.negatives(anchors, seed),
+        np.array(others),
+    )
+    return np.stack(columns, axis=1).astype(np.int64)
 
 
-def batch_of(examples: Examples, rows: Sequence[tuple[int, ...]]) -> Batch:
-    """The tensors of drawn triplets."""
-    anchor, positive, negative, other = (list(part) for part in zip(*rows, strict=True))
+def batch_of(examples: Examples, rows: NDArray[np.int64]) -> Batch:
+    """The tensors of drawn triplets (B, 4)."""
+    anchor, positive, negative, other = rows.T.tolist()
     return Batch(
         anchor=torch.from_numpy(examples.visual(anchor)),
         positive=torch.from_numpy(examples.visual(positive)),
         negative=torch.from_numpy(examples.visual(negative)),
         audio=torch.from_numpy(examples.audio(anchor)),
         other=torch.from_numpy(examples.audio(other)),
-        recordings=torch.from_numpy(examples.recordings[anchor]),
+        recordings=torch.from_numpy(examples.recordings[anchor].astype(np.int64)),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from moca_core.training.learner import EvidenceHead
 from moca_core.training.losses import attended, contrast, triplet
 from moca_core.training.trainer import batch_of
 
-ROWS = [(0, 6, 1, 2), (4, 10, 3, 5), (8, 14, 9, 7)]
+ROWS = np.array([(0, 6, 1, 2), (4, 10, 3, 5), (8, 14, 9, 7)])
 
 
 def test_the_margin_is_what_far_must_be_beyond_near() -> None:

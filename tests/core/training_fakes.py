@@ -63,13 +63,18 @@ class Kinds:
         self._visual = (looks[self.kind] + random.normal(0, 0.7, (count, *tokens))).astype("f4")
         self._audio = (sounds[self.kind] + random.normal(0, 0.3, (count, *audio))).astype("f4")
         self.recordings: NDArray[np.int64] = np.arange(count) // 2
+        self.sounds = self.recordings
 
-    def neighbours(self, row: int) -> NDArray[np.int64]:
-        like = (self.kind == self.kind[row]) & (self.recordings != self.recordings[row])
-        return np.flatnonzero(like)[:5]
+    def positives(self, rows: NDArray[np.integer], seed: int) -> NDArray[np.int64]:
+        return np.array([self._one(row, seed, same=True) for row in rows])
 
-    def unlike(self, row: int, random: np.random.Generator) -> int:
-        return int(random.choice(np.flatnonzero(self.kind != self.kind[row])))
+    def negatives(self, rows: NDArray[np.integer], seed: int) -> NDArray[np.int64]:
+        return np.array([self._one(row, seed, same=False) for row in rows])
+
+    def _one(self, row: int, seed: int, same: bool) -> int:
+        like = (self.kind == self.kind[row]) == same
+        others = np.flatnonzero(like & (self.recordings != self.recordings[row]))
+        return int(np.random.default_rng([seed, row]).choice(others))
 
     def visual(self, rows: Sequence[int]) -> NDArray[np.float32]:
         return self._visual[list(rows)]

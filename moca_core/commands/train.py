@@ -1,0 +1,124 @@
+"""`moca train`: train an adapter, in one process or in those that `torchrun` starts."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moca_core.cli import DONE, STOPPED
+from moca_core.commands.method import assignment
+from moca_core.commands.progress import ProgressPrinter
+from moca_core.commands.running import StopRequest, say, show, warn
+from moca_core.commands.terms import show_terms_once
+from moca_core.config import load_toml, with_values
+from moca_core.errors import ConfigError
+from moca_core.export.results import prepare_folder
+from moca_core.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from moca_core.training.events import TrainEvent
+
+HELP = (
+    "Train an adapter of a bundle's vision transformer on pictures with sounds, without masks. "
+    "CONFIG.toml holds the settings that differ from their defaults, at least `data`; --set gives "
+    "more of them. The run's folder gets the whole configuration, the list of what was left out, "
+    "the pairs, metrics.csv, checkpoints, best.safetensors and adapter.safetensors. The same "
+    "command, or --resume, goes on from the last checkpoint. On several GPUs: torchrun "
+    "--nproc-per-node N -m moca_core.cli train ..."
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of DESIGN.md section 4."""
+    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.toml", help="the settings")
+    parser.add_argument(
+        "--set",
+        dest="values",
+        action="append",
+        default=[],
+        type=assignment,
+        metavar="KEY=VALUE",
+        help="a setting, such as iterations=500; may be repeated",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the run's folder (beside CONFIG.toml, its name)"
+    )
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run's folder")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train to the end, or until it is stopped."""
+    from moca_core.training.processes import joined
+    from moca_core.training.run import fit
+
+    config, folder = _run_of(args)
+    prepare_folder(folder)
+    show_terms_once(config.bundle)
+    printer: ProgressPrinter | None = None
+    last = 0
+    try:
+        with (
+            joined(cuda=_on_gpu(config)) as processes,
+            StopRequest() as stop,
+            closing(fit(config, folder, processes)) as events,
+        ):
+            printer = ProgressPrinter(args.quiet or not processes.first)
+            for event in events:
+                last = _show(printer, event, last)
+                if stop.asked:
+                    break
+            stopped = stop.asked and last < config.iterations
+    finally:
+        if printer is not None:
+            printer.finish()
+    if stopped:
+        warn(
+            f"Stopped after iteration {last}. `moca train --resume {folder}` goes on from the last "
+            "checkpoint."
+        )
+        return STOPPED
+    if processes.first:
+        say(f"{folder / 'adapter.safetensors'}: trained for {config.iterations} iterations")
+    return DONE
+
+
+def _run_of(args: argparse.Namespace) -> tuple[TrainConfig, Path]:
+    """The configuration and the folder; raises `ConfigError`."""
+    from moca_core.training.run import resume_config
+
+    if args.resume:
+        if args.config or args.out or args.values:
+            args.usage_error("--resume takes the run as it is: leave the other arguments out")
+        return resume_config(args.resume), args.resume
+    if args.config is None and args.out is None:
+        args.usage_error("give CONFIG.toml, or --out DIR with --set data=..., or --resume RUN")
+    config = TrainConfig() if args.config is None else load_toml(TrainConfig, args.config)
+    config = with_values(config, args.values)
+    if not config.data:
+        raise ConfigError("data = ''", "Name the data: in CONFIG.toml, or with --set data=FOLDER.")
+    folder = args.out or args.config.with_name(f"{args.config.stem}-run")
+    return config, folder
+
+
+def _on_gpu(config: TrainConfig) -> bool:
+    import torch
+
+    return config.device != "cpu" and torch.cuda.is_available()
+
+
+def _show(printer: ProgressPrinter, event: TrainEvent, last: int) -> int:
+    """Show an event; returns the iterations done."""
+    from moca_core.training.events import SavedEvent, StepEvent, ValidationEvent
+
+    if isinstance(event, StepEvent):
+        printer.update(f"loss {event.loss:.4f}", event.step, event.total, "iterations")
+        return event.step
+    if isinstance(event, ValidationEvent):
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in event.scores.items())
+        best = " (best)" if event.best else ""
+        printer.note(f"After {event.step} iterations, held out: {scores}{best}")
+    elif not isinstance(event, SavedEvent):
+        show(printer, "Training", event)
+    return last
