@@ -98,8 +98,7 @@ def read_into(adapter: nn.Module, path: Path) -> None:
     if bad:
         raise WeightsError(f"{path.name}: {bad[0]} isn't finite", _AGAIN)
     try:
-        # Copied: training writes to the parameters, and may not write to what was read.
-        load_strictly(adapter, state, path, place=lambda _, value: value.float().clone())
+        load_strictly(adapter, state, path, place=lambda _, value: value.float())
     except WeightsError as error:
         raise WeightsError(error.message, _AGAIN) from error
 
