@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice
-from moca_core.errors import PrecisionError
+from moca_core.errors import PrecisionError, WeightsError
 from moca_core.heap import keep_freed_memory
 from moca_core.models import weights
 from moca_core.models.compute import BatchSize, Compiler
@@ -196,6 +196,7 @@ class ImageBindBundle:
         seen = self._imagebind.see(rgbs, config.image_side, blocks=(last,), alone=alone)
         tokens = seen.tokens[last][:, 1:]  # (B, N, Dv)
         arrays = _array(tokens)
+        self._check(arrays, "ImageBind")
         if tokens.is_cuda:
             labels = batch_clusters(tokens, config.clusters, config.seed)
         else:
@@ -211,15 +212,23 @@ class ImageBindBundle:
         return found
 
     def _check(self, values: NDArray[np.float32], name: str) -> None:
-        """Refuse what half precision can't hold: it would make masks of nothing."""
-        if self._device.dtype != "float32" and not np.isfinite(values).all():
-            raise PrecisionError(
-                f"{name}'s features don't fit into {self._device.dtype}",
-                "Use --precision bfloat16, or float32.",
+        """Refuse what isn't a number: it would make masks of nothing."""
+        if np.isfinite(values).all():
+            return
+        if self._device.dtype == "float32":
+            raise WeightsError(
+                f"{name}'s features aren't numbers: its weights are damaged",
+                "Run `moca weights verify imagebind`; a checkpoint of your own must be a good one.",
             )
+        raise PrecisionError(
+            f"{name}'s features don't fit into {self._device.dtype}",
+            "Use --precision bfloat16, or float32.",
+        )
 
     def _attend(self, rgbs: Sequence[RgbImage]) -> Sequence[FloatMap]:
-        return list(self._dino.attentions(rgbs, self._settings.saliency_side))
+        found = self._dino.attentions(rgbs, self._settings.saliency_side)
+        self._check(found, "DINO")
+        return list(found)
 
     def _propose(
         self, embedding: SamEmbedding, config: SegmentConfig, sight: _Sight, saliency: FloatMap

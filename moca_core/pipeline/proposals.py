@@ -135,7 +135,8 @@ def guided_proposals(
     points = np.concatenate([grid, hints, peaks]).astype(np.float32)
     bonus = [0.0] * len(grid) + [settings.hint_bonus] * len(hints)
     bonus += [settings.peak_bonus] * len(peaks)
-    score = _cell_scores(interest, points, size) + np.array(bonus, dtype=np.float32)
+    # Networks with damaged weights give no numbers, among which no point would be the best one.
+    score = np.nan_to_num(_cell_scores(interest, points, size)) + np.array(bonus, np.float32)
     spacing = 0.12 * max(size)
     open_points = np.ones(len(points), dtype=bool)
     covered = np.zeros(interest.shape, dtype=bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from moca_core.bench.random_models import random_encoders
 from moca_core.config import PATCHES, PROPOSAL_MODES, REGION_STRATEGIES, SegmentConfig
 from moca_core.device import choose_device
-from moca_core.errors import PrecisionError
+from moca_core.errors import PrecisionError, WeightsError
 from moca_core.evaluation.metrics import iou
 from moca_core.models.imagebind_bundle import ImageBindBundle, JointSettings
 from moca_core.pipeline.analysis import FrameAnalysis, Proposals
@@ -241,6 +242,23 @@ def test_where_memory_runs_out_fewer_pictures_are_looked_at(
     events, _ = finished(bundle.look([picture(k) for k in range(3)], config))
     assert asked[5:] == [2, 1]
     assert all(isinstance(event, StageEvent) for event in events)
+
+
+@pytest.mark.parametrize("name", ["ImageBind", "DINO", "SAM"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers_are_named(
+    bundle: ImageBindBundle, monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
+    models = {"ImageBind": "_imagebind", "DINO": "_dino", "SAM": "_sam"}
+    broken = copy.deepcopy(getattr(bundle, models[name]))
+    for parameter in broken.parameters():
+        parameter.data.fill_(value)
+    monkeypatch.setattr(bundle, models[name], broken)
+    with pytest.raises(WeightsError, match=f"{name}'s features aren't numbers"):
+        finished(bundle.look([picture(1)], SegmentConfig("imagebind")))
+    if name == "ImageBind":
+        with pytest.raises(WeightsError, match=f"{name}'s features aren't numbers"):
+            bundle.hear(np.ones(32_000, np.float32))
 
 
 @pytest.mark.parametrize("part", ["see", "encode", "hear"])

@@ -156,6 +156,17 @@ def test_points_that_lie_on_one_another_are_asked_once() -> None:
     assert len(np.unique(points, axis=0)) == len(points)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_it_ends_where_interest_is_no_number(value: float) -> None:
+    class Impatient(Discs):
+        def __call__(self, points: NDArray[np.float32]) -> Answers:
+            assert len(points)
+            return super().__call__(points)
+
+    points = guided(Impatient([(100, 100, 50)]), np.full(WORK, value, np.float32), [(3.0, 4.0)])
+    assert len(points) == SETTINGS.prompts
+
+
 def test_it_asks_where_something_is_of_interest() -> None:
     interest = np.zeros(WORK, dtype=np.float32)
     interest[:, 192:] = 1.0
