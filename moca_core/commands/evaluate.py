@@ -67,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--limit",
         type=count,
         metavar="N",
-        help="only N cases, spread evenly over the data set (s4, ms3: of whole clips)",
+        help="only N cases, spread evenly over the data set (s4, ms3: clip by clip, 5 cases each)",
     )
     method.add_method_arguments(parser)
 
