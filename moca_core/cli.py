@@ -51,6 +51,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("evaluate", "moca_core.commands.evaluate", "score the method on a data set"),
     Command("pairs", "moca_core.commands.pairs", "find like and unlike pictures to train on"),
     Command("train", "moca_core.commands.train", "train an adapter on clips without masks"),
+    Command("match", "moca_core.commands.match", "compare two pictures place by place"),
     Command("weights", "moca_core.commands.weights", "list, fetch and check the weights files"),
     Command("doctor", "moca_core.commands.doctor", "check that this machine has what is needed"),
     Command("bench", "moca_core.commands.bench", "measure speed and memory on this machine"),
