@@ -53,6 +53,7 @@ class SegmentConfig:
         takes the bundle's.
     clusters : k of k-means.
     seed : fixes every random draw.
+    adapter : file of a trained adapter; "" for none.
     """
 
     bundle: str = "compact"
@@ -63,6 +64,7 @@ class SegmentConfig:
     image_side: int = 0
     clusters: int = 5
     seed: int = 0
+    adapter: str = ""
 
     def __post_init__(self) -> None:
         one_of(self.bundle, BUNDLE_NAMES, "bundle")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moca_core.commands.terms import show_terms_once
@@ -44,6 +45,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help="side of the picture from which patch tokens are made (224; 448 for four times as "
         "many)",
     )
+    parser.add_argument("--adapter", type=Path, metavar="FILE", help="a trained adapter")
     parser.add_argument(
         "--set",
         dest="thresholds",
@@ -79,6 +81,7 @@ def config_of(args: argparse.Namespace) -> SegmentConfig:
         sam=args.sam,
         patches=args.patches,
         image_side=args.image_side,
+        adapter=str(args.adapter or ""),
     )
 
 

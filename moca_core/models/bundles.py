@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -12,8 +14,9 @@ from numpy.typing import NDArray
 from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice
 from moca_core.errors import ConfigError
+from moca_core.models.stored import sha256_of
 from moca_core.pipeline.analysis import FrameAnalysis
-from moca_core.pipeline.hearing import Hearing, HearingSettings
+from moca_core.pipeline.hearing import Heard, Hearing, HearingSettings
 from moca_core.pipeline.matching import MatchSettings
 from moca_core.types import NoteEvent, RgbImage, StageEvent
 
@@ -41,8 +44,8 @@ class Bundle(Protocol):
         """See above; it may become less while the program runs."""
         ...
 
-    def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n,) mono sound -> a vector that says what is heard, in the bundle's own terms."""
+    def hear(self, wave: NDArray[np.float32]) -> Heard:
+        """What (n,) mono sound is, in the bundle's own terms."""
         ...
 
     def retrieve(self, rgbs: Sequence[RgbImage]) -> NDArray[np.float32]:
@@ -56,10 +59,10 @@ class Bundle(Protocol):
     def relate(
         self,
         analysis: FrameAnalysis,
-        heard: NDArray[np.float32],
+        heard: Heard,
         settings: HearingSettings,
     ) -> tuple[FrameAnalysis, Hearing]:
-        """Compare what is seen with what is heard; no encoder runs.
+        """Compare what is seen with what is heard; no encoder runs but the adapted blocks.
 
         Returns the frame with its evidence for G groups, and which of them sound.
         """
@@ -82,13 +85,18 @@ def _compact(config: SegmentConfig, device: DeviceChoice, compiled: bool) -> Loa
             "the compact bundle can't be compiled",
             "Leave --compile out, or use --bundle imagebind.",
         )
-    return CompactBundle(device, sam=config.sam)
+    return CompactBundle(device, sam=config.sam, adapter=adapter_of(config))
 
 
 def _imagebind(config: SegmentConfig, device: DeviceChoice, compiled: bool) -> LoadableBundle:
     from moca_core.models.imagebind_bundle import ImageBindBundle
 
-    return ImageBindBundle(device, sam=config.sam, compiled=compiled)
+    return ImageBindBundle(device, sam=config.sam, compiled=compiled, adapter=adapter_of(config))
+
+
+def adapter_of(config: SegmentConfig) -> Path | None:
+    """The file of the adapter that a configuration names."""
+    return Path(config.adapter) if config.adapter else None
 
 
 _Maker = Callable[[SegmentConfig, DeviceChoice, bool], LoadableBundle]
@@ -122,14 +130,22 @@ def default_settings(config: SegmentConfig) -> MatchSettings:
     return MatchSettings(region=RegionSettings(clusters=config.clusters, seed=config.seed))
 
 
+@dataclass(frozen=True)
+class AdapterKey:
+    """Which adapter, by its content: one that was trained on is another."""
+
+    sha256: str
+
+
 def look_settings(config: SegmentConfig) -> tuple[Any, ...]:
     """Dataclasses that tell how a configuration's bundle looks, to name stored results by."""
     from moca_core.pipeline.proposals import GridSettings, ProposalSettings
 
+    adapter = AdapterKey(sha256_of(Path(config.adapter)) if config.adapter else "")
     if config.bundle == "imagebind":
         from moca_core.models.imagebind_bundle import JointSettings
 
-        return JointSettings(), ProposalSettings(), GridSettings()
+        return JointSettings(), ProposalSettings(), GridSettings(), adapter
     from moca_core.models.compact import LookSettings
 
-    return LookSettings(), ProposalSettings()
+    return LookSettings(), ProposalSettings(), adapter

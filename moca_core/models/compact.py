@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 
 import cv2
@@ -15,6 +16,8 @@ from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice
 from moca_core.heap import keep_freed_memory
 from moca_core.models import weights
+from moca_core.models.adapted import AdaptedTrunk
+from moca_core.models.adapter import HOSTS, Adapter
 from moca_core.models.efficientnet_lite import EfficientNetLite
 from moca_core.models.person import PersonEvidence, PersonNets
 from moca_core.models.prompting import asking
@@ -24,7 +27,7 @@ from moca_core.models.sam import SamEmbedding, load_sam
 from moca_core.models.sound_groups import SoundGroups
 from moca_core.models.yamnet import AudioFeatures, YamNet
 from moca_core.pipeline.analysis import FrameAnalysis, Proposals, mean_inside, resized, work_size
-from moca_core.pipeline.hearing import Hearing, HearingSettings, listen
+from moca_core.pipeline.hearing import Heard, Hearing, HearingSettings, listen
 from moca_core.pipeline.proposals import (
     ProposalSettings,
     evidence_peaks,
@@ -74,9 +77,12 @@ class CompactBundle:
         look_settings: LookSettings | None = None,
         proposal_settings: ProposalSettings | None = None,
         sam: str = bundle_row("compact").sam,
+        adapter: Path | None = None,
     ) -> None:
         self._place = device.device
         self._sam_variant = sam
+        self._adapter_file = adapter
+        self._adapted: AdaptedTrunk | None = None
         self._look = look_settings or LookSettings()
         self._proposals = proposal_settings or ProposalSettings()
         self.groups = SoundGroups.load()
@@ -109,10 +115,16 @@ class CompactBundle:
         )
         yield StageEvent("Loading SAM", 4, steps)
         self._sam = load_sam(self._sam_variant, self._place)
+        if self._adapter_file is not None:
+            adapter = Adapter.load(self._adapter_file, "compact")
+            stop = HOSTS["compact"].last + 1
+            self._adapted = AdaptedTrunk(self._vit.backbone, adapter, stop)
 
-    def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+    def hear(self, wave: NDArray[np.float32]) -> Heard:
         """(n,) mono 16 kHz -> (G,) weights of the sound groups, sum 1."""
-        return self.groups.group_weights(self.listen(wave).scores.mean(axis=0))
+        found = self.listen(wave)
+        weights = self.groups.group_weights(found.scores.mean(axis=0))
+        return Heard(weights, None if self._adapted is None else found.embeddings)
 
     def listen(self, wave: NDArray[np.float32]) -> AudioFeatures:
         """(n,) mono 16 kHz -> class scores and tokens."""
@@ -135,11 +147,19 @@ class CompactBundle:
     def relate(
         self,
         analysis: FrameAnalysis,
-        heard: NDArray[np.float32],
+        heard: Heard,
         settings: HearingSettings,
     ) -> tuple[FrameAnalysis, Hearing]:
-        """The evidence is there already: the groups that `heard` (G,) weighs; see `Bundle`."""
-        return analysis, listen(heard, analysis.kindred, settings, self.names)
+        """The evidence is there already: the groups that `heard` weighs; see `Bundle`.
+
+        An adapter changes the tokens, by which places are grouped.
+        """
+        hearing = listen(heard.features, analysis.kindred, settings, self.names)
+        if self._adapted is None or analysis.prefix is None or heard.tokens is None:
+            return analysis, hearing
+        found = self._adapted.enhance(analysis.prefix, heard.tokens)
+        tokens = found.tokens.cpu().numpy()
+        return replace(analysis, tokens=tokens, attention=found.attention), hearing
 
     def _look_at(
         self, rgb: RgbImage, config: SegmentConfig
@@ -147,7 +167,10 @@ class CompactBundle:
         size = rgb.shape[0], rgb.shape[1]
         work = work_size(*size)
         yield StageEvent("saliency")
-        features = self._vit.encode(rgb, blocks=(9,), side=config.image_side)
+        last = HOSTS["compact"].last
+        # What leaves the block before the first adapted one enters that.
+        entry = last + 1 if self._adapted is None else self._adapted.entry
+        features = self._vit.encode(rgb, blocks=(entry - 1, last), side=config.image_side)
         saliency = resized(features.saliency.cpu().numpy(), work)
         yield StageEvent("classes")
         dense, presence = yield from self._dense_groups(rgb, work)
@@ -167,10 +190,11 @@ class CompactBundle:
             presence=presence,
             kindred=self._with_kin(presence),
             saliency=saliency,
-            tokens=features.tokens[9][1:].cpu().numpy(),
+            tokens=features.tokens[last][1:].cpu().numpy(),
             token_grid=features.grid,
             proposals=proposals,
             looks=self._name_proposals(rgb, proposals, dense, person_map),
+            prefix=None if self._adapted is None else features.tokens[entry - 1].cpu().numpy(),
         )
 
     def _dense_groups(

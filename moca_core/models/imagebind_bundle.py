@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from moca_core.device import DeviceChoice
 from moca_core.errors import PrecisionError, WeightsError
 from moca_core.heap import keep_freed_memory
 from moca_core.models import weights
+from moca_core.models.adapted import AdaptedTrunk
+from moca_core.models.adapter import Adapter
 from moca_core.models.compute import BatchSize, Compiler
 from moca_core.models.dino import Dino
 from moca_core.models.imagebind import ImageBind
@@ -31,7 +34,7 @@ from moca_core.pipeline.analysis import (
 )
 from moca_core.pipeline.automatic import automatic_proposals
 from moca_core.pipeline.clusters import batch_clusters, cluster_centres, normalised, token_clusters
-from moca_core.pipeline.hearing import Hearing, HearingSettings
+from moca_core.pipeline.hearing import Heard, Hearing, HearingSettings
 from moca_core.pipeline.matching import MatchSettings
 from moca_core.pipeline.proposals import (
     GridSettings,
@@ -94,11 +97,12 @@ def match_settings(config: SegmentConfig) -> MatchSettings:
 
 @dataclass(frozen=True, eq=False)
 class _Sight:
-    """What ImageBind makes of one picture: (N, Dv), (N,), (1 + N, De), (rows, columns)."""
+    """What ImageBind makes of one picture; see `FrameAnalysis`."""
 
     tokens: NDArray[np.float32]
     labels: NDArray[np.int64]
     joint: NDArray[np.float32]
+    prefix: NDArray[np.float32] | None
     grid: tuple[int, int]
 
 
@@ -117,6 +121,7 @@ class ImageBindBundle:
         grid_settings: GridSettings | None = None,
         sam: str = _ROW.sam,
         compiled: bool = False,
+        adapter: Path | None = None,
     ) -> None:
         self._device = device
         self._settings = settings or JointSettings()
@@ -124,6 +129,9 @@ class ImageBindBundle:
         self._grid = grid_settings or GridSettings()
         self._sam_variant = sam
         self._compiler = Compiler(compiled)
+        self._adapter_file = adapter
+        self._adapted: AdaptedTrunk | None = None
+        self._alone = True
         self._fitting = BatchSize(1 if device.device == "cpu" else _GPU_BATCH)
 
     @property
@@ -150,12 +158,21 @@ class ImageBindBundle:
         for model in (imagebind, dino, sam):
             self._compiler.compile_blocks(model)
         self._imagebind, self._dino, self._sam = imagebind, dino, sam
+        if self._adapter_file is not None:
+            self.adapt(Adapter.load(self._adapter_file, _ROW.name))
 
-    def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+    def adapt(self, adapter: Adapter) -> None:
+        """Put a trained adapter into the vision trunk."""
+        trunk = self._imagebind.vision
+        self._adapted = AdaptedTrunk(trunk, adapter, len(trunk.blocks))
+
+    def hear(self, wave: NDArray[np.float32]) -> Heard:
         """(n,) mono 16 kHz -> (De,) unit audio feature in the joint space."""
-        embedding = _array(self._imagebind.hear(wave).embedding)
+        sound = self._imagebind.hear(wave)
+        embedding = _array(sound.embedding)
         self._check(embedding, "ImageBind")
-        return normalised(embedding[None])[0]
+        tokens = None if self._adapted is None else _array(sound.tokens)
+        return Heard(normalised(embedding[None])[0], tokens)
 
     def retrieve(self, rgbs: Sequence[RgbImage]) -> NDArray[np.float32]:
         """(B, D) unit features of pictures in DINO's space, by which like pictures are found."""
@@ -192,8 +209,11 @@ class ImageBindBundle:
     def _see(self, rgbs: Sequence[RgbImage], config: SegmentConfig) -> list[_Sight]:
         """Tokens, their clusters and their joint features, of as many pictures as there are."""
         last = len(self._imagebind.vision.blocks) - 1
-        alone = config.patches == "alone"
-        seen = self._imagebind.see(rgbs, config.image_side, blocks=(last,), alone=alone)
+        alone = self._alone = config.patches == "alone"
+        # What leaves the block before the first adapted one enters that.
+        entry = last + 1 if self._adapted is None else self._adapted.entry
+        blocks = (entry - 1, last)
+        seen = self._imagebind.see(rgbs, config.image_side, blocks=blocks, alone=alone)
         tokens = seen.tokens[last][:, 1:]  # (B, N, Dv)
         arrays = _array(tokens)
         self._check(arrays, "ImageBind")
@@ -203,7 +223,11 @@ class ImageBindBundle:
             labels = np.stack([token_clusters(x, config.clusters, config.seed) for x in arrays])
         joint = _array(torch.cat([seen.embedding[:, None], seen.patches], dim=1))
         self._check(joint, "ImageBind")
-        return [_Sight(*row, seen.grid) for row in zip(arrays, labels, joint, strict=True)]
+        prefixes: Sequence[NDArray[np.float32] | None] = [None] * len(rgbs)
+        if self._adapted is not None:
+            prefixes = list(_array(seen.tokens[entry - 1]))
+        rows = zip(arrays, labels, joint, prefixes, strict=True)
+        return [_Sight(*row, seen.grid) for row in rows]
 
     def _embed(self, rgbs: Sequence[RgbImage]) -> list[SamEmbedding]:
         found = self._sam.encode(rgbs, len(rgbs))
@@ -249,16 +273,18 @@ class ImageBindBundle:
     def relate(
         self,
         analysis: FrameAnalysis,
-        heard: NDArray[np.float32],
+        heard: Heard,
         settings: HearingSettings,
     ) -> tuple[FrameAnalysis, Hearing]:
-        """Evidence of each place and proposal for `heard` (De,), the one group; see `Bundle`.
+        """Evidence of each place and proposal for what is heard, the one group; see `Bundle`.
 
         A place has half of the evidence that there can be where its scaled cosine with the sound
         is `JointSettings.even` above the picture's mean.
         """
+        analysis = self._with_adapter(analysis, heard)
         assert analysis.joint is not None  # `look` sets it
-        likeness = analysis.joint @ heard  # (1 + N,) cosines, the whole picture first
+        # (1 + N,) cosines, the whole picture first
+        likeness = analysis.joint @ heard.features
         places = likeness[1:] - likeness[1:].mean()
         evidence = 0.5 * self._settings.temperature / self._settings.even * places
         work = (analysis.saliency.shape[0], analysis.saliency.shape[1])
@@ -273,6 +299,22 @@ class ImageBindBundle:
         )
         one, none = np.ones(1, np.float32), np.zeros(1, np.float32)
         return related, Hearing(strength=one, silence=none, agreement=float(likeness[0]))
+
+    def _with_adapter(self, analysis: FrameAnalysis, heard: Heard) -> FrameAnalysis:
+        """Tokens and patch features that know the sound; the same without an adapter."""
+        if self._adapted is None or analysis.prefix is None or heard.tokens is None:
+            return analysis
+        found = self._adapted.enhance(analysis.prefix, heard.tokens)
+        assert analysis.joint is not None  # `look` sets it
+        with torch.inference_mode():
+            places = self._imagebind.vision_head(found.alone if self._alone else found.tokens)
+        return replace(
+            analysis,
+            tokens=_array(found.tokens),
+            labels=None,
+            attention=found.attention,
+            joint=np.concatenate([analysis.joint[:1], _array(places)]),
+        )
 
     def _looks(self, proposals: Proposals, group: NDArray[np.float32]) -> NDArray[np.float32]:
         """(P, 1): the evidence inside each proposal, and how far it stands out of its ring."""
@@ -300,6 +342,7 @@ def _analysis(
         looks=np.zeros((len(proposals), 0), np.float32),
         labels=sight.labels,
         joint=sight.joint,
+        prefix=sight.prefix,
     )
 
 

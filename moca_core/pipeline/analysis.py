@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -71,6 +72,9 @@ class FrameAnalysis:
     looks : (P, G) float32, how much each proposal looks like each group, scaled as `groups`.
     labels : (N,) the cluster of each token, where the bundle found them for all its pictures at
         once; otherwise `clusters.labels_of` does.
+    prefix : (1 + N, D) float32 tokens that enter the first adapted block, the class token first;
+        None without an adapter.
+    attention : maps (N,) by adapted block, of a frame that was related to a sound.
     joint : (1 + N, De) float32 unit features of the picture and of its patches in the space that
         it shares with the sound; None in a bundle that has no such space.
     """
@@ -86,6 +90,8 @@ class FrameAnalysis:
     looks: NDArray[np.float32]
     labels: NDArray[np.int64] | None = None
     joint: NDArray[np.float32] | None = None
+    prefix: NDArray[np.float32] | None = None
+    attention: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def mean_inside(masks: NDArray[np.bool_], maps: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -364,7 +364,15 @@ class ClipRun:
         # The smallest proposal on top, so that every one can be seen.
         for index in np.argsort(-analysis.proposals.masks.sum(axis=(1, 2))):
             proposals[analysis.proposals.masks[index]] = index + 1
+        rows = analysis.token_grid
+        attention = {
+            f"attention {block}": values.reshape(rows)
+            for block, values in sorted(analysis.attention.items())
+        }
+        if attention:
+            attention["attention"] = np.mean(list(attention.values()), axis=0)
         return {
+            **attention,
             "evidence": found.evidence,
             "region": found.region,
             "saliency": analysis.saliency,

@@ -34,6 +34,21 @@ class HearingSettings:
 
 
 @dataclass(frozen=True, eq=False)
+class Heard:
+    """What a bundle hears in one audio window.
+
+    Attributes
+    ----------
+    features : float32 vector in the bundle's own terms: (G,) how loudly each group is heard, or
+        (De,) a point of the space that it shares with pictures.
+    tokens : (M, Da) float32 audio tokens, for an adapter; None without one.
+    """
+
+    features: NDArray[np.float32]
+    tokens: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Hearing:
     """The outcome, one value a sound group.
 

@@ -24,6 +24,7 @@ from moca_core.models.compute import empty_cache, out_of_memory
 from moca_core.models.registry import BundleRow, bundle_row
 from moca_core.pipeline.analysis import FrameAnalysis, resized
 from moca_core.pipeline.cliprun import ClipRun, Store
+from moca_core.pipeline.hearing import Heard
 from moca_core.pipeline.matching import Match, MatchSettings, match
 from moca_core.pipeline.schedule import schedule
 from moca_core.types import (
@@ -192,7 +193,7 @@ class Segmenter:
         yield from self.load()
         return (yield from self.bundle.look(rgbs, self.config))
 
-    def decide(self, analysis: FrameAnalysis, heard: NDArray[np.float32], rgb: RgbImage) -> Match:
+    def decide(self, analysis: FrameAnalysis, heard: Heard, rgb: RgbImage) -> Match:
         """What sounds in an analysed picture (H, W, 3), given what `Bundle.hear` heard."""
         bundle = self.bundle
         analysis, hearing = bundle.relate(analysis, heard, self.settings.hearing)

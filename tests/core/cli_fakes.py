@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.pipeline.analysis import FrameAnalysis, Proposals, work_size
-from moca_core.pipeline.hearing import Hearing, HearingSettings, listen
+from moca_core.pipeline.hearing import Heard, Hearing, HearingSettings, listen
 from moca_core.pipeline.matching import MatchSettings
 from moca_core.pipeline.segmenter import Segmenter
 from moca_core.types import RgbImage, StageEvent
@@ -35,9 +35,9 @@ class LeftHalf:
         self.on_look = on_look
         self.looks = 0
 
-    def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+    def hear(self, wave: NDArray[np.float32]) -> Heard:
         """(n,) -> (2,)."""
-        return np.array([1.0, 0.0], np.float32)
+        return Heard(np.array([1.0, 0.0], np.float32))
 
     def retrieve(self, rgbs: Sequence[RgbImage]) -> NDArray[np.float32]:
         """(B, 3) the mean colours, of length 1."""
@@ -45,10 +45,10 @@ class LeftHalf:
         return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
 
     def relate(
-        self, analysis: FrameAnalysis, heard: NDArray[np.float32], settings: HearingSettings
+        self, analysis: FrameAnalysis, heard: Heard, settings: HearingSettings
     ) -> tuple[FrameAnalysis, Hearing]:
         """As the compact bundle."""
-        return analysis, listen(heard, analysis.kindred, settings, self.names)
+        return analysis, listen(heard.features, analysis.kindred, settings, self.names)
 
     def look(
         self, rgbs: Sequence[RgbImage], config: SegmentConfig

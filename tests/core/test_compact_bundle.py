@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from moca_core.evaluation.layouts import ONE_OF_SEVERAL, Case, read_image, read_mask, read_pairs
 from numpy.typing import NDArray
 
 from moca_core import paths
 from moca_core.config import SegmentConfig
 from moca_core.device import choose_device
+from moca_core.evaluation.layouts import ONE_OF_SEVERAL, Case, read_image, read_mask, read_pairs
 from moca_core.evaluation.metrics import iou
 from moca_core.evaluation.runner import nearest, read_sound
 from moca_core.media.audio import open_audio
@@ -87,7 +87,7 @@ def looked_at(bundle: CompactBundle, rgb: RgbImage, config: SegmentConfig) -> Fr
 
 
 def heard_as(bundle: CompactBundle, wave: NDArray[np.float32]) -> str:
-    return bundle.names[int(bundle.hear(wave).argmax())]
+    return bundle.names[int(bundle.hear(wave).features.argmax())]
 
 
 def mask_of(
@@ -115,12 +115,12 @@ def test_any_sound_gives_weights(bundle: CompactBundle, seconds: float) -> None:
     times = np.arange(round(seconds * bundle.rate_hz)) / bundle.rate_hz
     chord = sum(np.sin(2 * np.pi * tone * times) for tone in (220, 277, 330))
     for wave in (0.2 * chord + 0.01, 0.3 * rng.standard_normal(len(times))):
-        weights = bundle.hear(wave.astype(np.float32))
+        weights = bundle.hear(wave.astype(np.float32)).features
         assert weights.shape == (len(bundle.names),)
         assert weights.dtype == np.float32
         assert weights.min() >= 0
         assert float(weights.sum()) == pytest.approx(1.0, abs=1e-5)
-        np.testing.assert_array_equal(weights, bundle.hear(wave.astype(np.float32)))
+        np.testing.assert_array_equal(weights, bundle.hear(wave.astype(np.float32)).features)
 
 
 @pytest.mark.weights

@@ -20,7 +20,7 @@ from moca_core.errors import PrecisionError, WeightsError
 from moca_core.evaluation.metrics import iou
 from moca_core.models.imagebind_bundle import ImageBindBundle, JointSettings
 from moca_core.pipeline.analysis import FrameAnalysis, Proposals
-from moca_core.pipeline.hearing import HearingSettings
+from moca_core.pipeline.hearing import Heard, HearingSettings
 from moca_core.pipeline.proposals import GridSettings, no_proposals
 from moca_core.pipeline.segmenter import Segmenter
 from moca_core.types import REASON_NO_OBJECT, Mask, NoteEvent, RgbImage, StageEvent
@@ -97,7 +97,7 @@ def bundle() -> ImageBindBundle:
 def test_evidence_is_the_scaled_cosine_above_the_pictures_mean() -> None:
     """Cosines are 1 and 0, their mean a half: 0.5 * 8 / 4 * (+-0.5) is half of the evidence."""
     bundle = ImageBindBundle(CPU, JointSettings(temperature=8.0, even=4.0))
-    related, hearing = bundle.relate(analysed(joint_of()), ONE, HEARING)
+    related, hearing = bundle.relate(analysed(joint_of()), Heard(ONE), HEARING)
     assert related.groups.shape == (1, *WORK)
     assert related.groups[0, :, :64] == pytest.approx(0.5)
     assert related.groups[0, :, -64:] == pytest.approx(-0.5)
@@ -114,7 +114,7 @@ def test_a_proposal_counts_by_what_is_inside_and_how_it_stands_out() -> None:
     settings = JointSettings(temperature=8.0, even=4.0, contrast=0.5)
     bundle = ImageBindBundle(CPU, settings)
     joint = joint_of()
-    related, _ = bundle.relate(analysed(joint, [LEFT, right, everything]), ONE, HEARING)
+    related, _ = bundle.relate(analysed(joint, [LEFT, right, everything]), Heard(ONE), HEARING)
     left, wrong, whole = related.looks[:, 0]
     inside = float(related.groups[0][LEFT].mean())
     # The ring of 16 pixels around the left half lies in the right one, where evidence fades in.
@@ -123,7 +123,7 @@ def test_a_proposal_counts_by_what_is_inside_and_how_it_stands_out() -> None:
     assert wrong == pytest.approx(-left, abs=0.01)
     assert whole == pytest.approx(0.0, abs=1e-5)
     plain = ImageBindBundle(CPU, JointSettings(temperature=8.0, even=4.0, contrast=0.0))
-    related, _ = plain.relate(analysed(joint, [LEFT]), ONE, HEARING)
+    related, _ = plain.relate(analysed(joint, [LEFT]), Heard(ONE), HEARING)
     assert related.looks[0, 0] == pytest.approx(inside, abs=1e-5)
 
 
@@ -182,9 +182,10 @@ def test_a_larger_picture_has_more_tokens(bundle: ImageBindBundle) -> None:
 
 def test_a_sound_is_one_direction_of_the_joint_space(bundle: ImageBindBundle) -> None:
     heard = bundle.hear(np.random.default_rng(2).normal(0, 0.1, 32_000).astype(np.float32))
-    assert heard.shape == (32,)
-    assert heard.dtype == np.float32
-    assert np.linalg.norm(heard) == pytest.approx(1.0, abs=1e-5)
+    assert heard.features.shape == (32,)
+    assert heard.features.dtype == np.float32
+    assert heard.tokens is None
+    assert np.linalg.norm(heard.features) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_like_pictures_are_found_by_unit_features(bundle: ImageBindBundle) -> None:
@@ -301,8 +302,8 @@ class TwoHalves(ImageBindBundle):
         saliency = np.ones((4, 4), np.float32)
         self.use(seeing, SimpleNamespace(attentions=lambda rgbs, side: [saliency]), None)  # type: ignore[arg-type]
 
-    def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
-        return ONE if wave[0] > 0 else OTHER
+    def hear(self, wave: NDArray[np.float32]) -> Heard:
+        return Heard(ONE if wave[0] > 0 else OTHER)
 
 
 @pytest.mark.parametrize("regions", REGION_STRATEGIES)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.pipeline.analysis import FrameAnalysis, Proposals, resized, work_size
-from moca_core.pipeline.hearing import Hearing, HearingSettings, listen
+from moca_core.pipeline.hearing import Heard, Hearing, HearingSettings, listen
 from moca_core.types import RgbImage, StageEvent
 
 FPS = 25
@@ -146,7 +146,7 @@ class SquaresBundle:
     heard: int = 0
     batches: list[int] = field(default_factory=list)
 
-    def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+    def hear(self, wave: NDArray[np.float32]) -> Heard:
         """(n,) sound -> (3,) the share of each tone."""
         self.heard += 1
         times = np.arange(len(wave)) / self.rate_hz
@@ -154,7 +154,7 @@ class SquaresBundle:
             [abs(np.exp(-2j * np.pi * tone * times) @ wave) ** 2 for tone in TONES_HZ.values()]
         )
         power[power < 0.02 * power.max()] = 0
-        return (power / power.sum()).astype(np.float32)
+        return Heard((power / power.sum()).astype(np.float32))
 
     def retrieve(self, rgbs: Sequence[RgbImage]) -> NDArray[np.float32]:
         """(B, 3) the mean colours, of length 1."""
@@ -162,10 +162,10 @@ class SquaresBundle:
         return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
 
     def relate(
-        self, analysis: FrameAnalysis, heard: NDArray[np.float32], settings: HearingSettings
+        self, analysis: FrameAnalysis, heard: Heard, settings: HearingSettings
     ) -> tuple[FrameAnalysis, Hearing]:
         """As the compact bundle."""
-        return analysis, listen(heard, analysis.kindred, settings, self.names)
+        return analysis, listen(heard.features, analysis.kindred, settings, self.names)
 
     def look(
         self, rgbs: Sequence[RgbImage], config: SegmentConfig
