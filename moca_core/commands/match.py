@@ -156,7 +156,8 @@ def title(still: Still) -> str:
 
 def heading(args: argparse.Namespace, result: PmaResult) -> str:
     """The distance and how it was computed, in a line."""
-    where = "anywhere" if args.radius is None else f"within {args.radius}"
+    where = "anywhere" if args.radius is None else f"within {args.radius} locations"
+    where = "at the same place" if args.radius == 0 else where
     alpha = f", alpha {args.alpha:g}" if args.mode == MODES[0] else ""
     return (
         f"distance {result.distance:.4f} by {args.mode}, window {args.window}{alpha}, "

@@ -25,10 +25,17 @@ from moca_core.pipeline.pma_config import MODES, PmaConfig
 from moca_core.pipeline.window_costs import Products, products_of, window_costs
 from moca_core.types import FloatMap
 
-__all__ = (
-    *("MODES", "PmaConfig", "PmaResult", "compare", "cost_map", "costs", "distance"),
-    *("match_field", "spread_matches"),
-)
+__all__ = [
+    "MODES",
+    "PmaConfig",
+    "PmaResult",
+    "compare",
+    "cost_map",
+    "costs",
+    "distance",
+    "match_field",
+    "spread_matches",
+]
 
 _CHUNK_VALUES = 2**22
 """Values of a matrix of all pairs of locations that are worked on at once: 16 MiB each."""
