@@ -56,7 +56,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--every", type=seconds, default=1.0, metavar="S", help="clips: seconds between frames (1)"
     )
-    parser.add_argument("--videos", type=Path, metavar="DIR", help="vggsound: folder of its videos")
+    parser.add_argument(
+        "--videos",
+        type=Path,
+        metavar="DIR",
+        help="vggsound: folder of its videos, at any depth, named as ID_000030, ID_30, ID_30_40, "
+        "ID_000030_000040 or ID_30000_40000 for the clip of ID from second 30 (beside the CSV)",
+    )
     parser.add_argument(
         "--limit", type=count, default=0, metavar="N", help="only N items, spread evenly"
     )

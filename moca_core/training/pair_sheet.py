@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moca_core.errors import StorageError
 from moca_core.evaluation.layouts.cases import spread
-from moca_core.export.drawing import INK, PAPER, Colour, paste, shortened, write
+from moca_core.export.drawing import INK, PAPER, Colour, clock, paste, shortened, write
 from moca_core.fileio import write_bytes
 from moca_core.training.data import Item, ItemReader, ItemSet
 from moca_core.training.pairs import PairTable
@@ -34,8 +34,8 @@ def draw_sheet(
 ) -> Iterator[StageEvent]:
     """Write a PNG with a row for each of some anchors, spread evenly; yields before each.
 
-    Under a picture stand its name, its category where that is known, and its likeness to the
-    anchor.
+    Under a picture stand its name, its likeness to the anchor, when the clip shows it, and its
+    category where that is known.
 
     Raises
     ------
@@ -103,7 +103,8 @@ def _cell(reader: ItemReader, item: Item, alike: str) -> RgbImage:
     cell = np.empty((_PICTURE_PX + 3 * _LINE_PX, _CELL_PX, 3), np.uint8)
     cell[...] = PAPER
     _put(cell, small, ((_CELL_PX - size[0]) // 2, (_PICTURE_PX - size[1]) // 2))
-    second = "  ".join(part for part in (alike, item.category) if part)
+    moment = "" if item.image_s is None else f"at {clock(item.image_s)}"
+    second = "  ".join(part for part in (alike, moment, item.category) if part)
     for row, (words, ink) in enumerate(((_name(item), INK), (second, _MUTED))):
         words = shortened(words, _TEXT_PX, _CELL_PX) if words else ""
         if words:
@@ -112,8 +113,8 @@ def _cell(reader: ItemReader, item: Item, alike: str) -> RgbImage:
 
 
 def _name(item: Item) -> str:
-    """The last part of a key: folders in front say less, and take the room."""
-    return item.key.rpartition("/")[2]
+    """The clip, or the last part of a key: folders in front say less, and take the room."""
+    return item.key.rpartition("/")[2] if item.image_s is None else item.image.name
 
 
 def _put(sheet: RgbImage, picture: NDArray[np.uint8], place: tuple[int, int]) -> None:

@@ -12,7 +12,8 @@ from core.item_fakes import clip, colours, read_csv, silence
 
 from moca_core.cli import DONE, FAILED, STOPPED, USAGE, main
 from moca_core.commands import pairs as command
-from moca_core.training.layouts import LAYOUTS
+from moca_core.training.layouts import LAYOUTS, open_items
+from moca_core.training.pair_sheet import _name
 from moca_core.training.pairs import PairTable
 
 
@@ -173,3 +174,14 @@ def test_missing_weights_are_told_before_the_check(data, tmp_path, monkeypatch, 
 
 def test_the_command_names_the_layouts_that_there_are():
     assert tuple(LAYOUTS) == command.LAYOUT_NAMES
+
+
+def test_the_sheet_of_clips_names_the_clip_and_the_moment(retriever, tmp_path):
+    for number in range(3):
+        clip(tmp_path / "data" / f"{number}.mp4", 2.0)
+    items = open_items(tmp_path / "data")
+    assert _name(items[1]) == "0.mp4"
+    sheet = tmp_path / "sheet.png"
+    assert run(tmp_path / "data", tmp_path, "--sheet", str(sheet), "--quiet") == DONE
+    # Six anchors in rows; of the four pictures of other clips two are near.
+    assert cv2.imread(str(sheet)).shape[0] == 2 * 18 + 8 + 6 * (128 + 3 * 18 + 8) + 8
