@@ -39,6 +39,7 @@ class TrainConfig:
     iterations, batch : how long, and triplets an iteration, over all processes together.
     lr, warmup, weight_decay, clip : AdamW with a linear warm-up of so many iterations and cosine
         decay; gradients are clipped to this norm.
+    gate_rate : by which the rate of the adapters' gates is larger.
     ema : decay of the running mean of the weights that is kept in place of them; 0: none.
     validation : share of the recordings held out.
     validate_every, save_every : iterations between validations and checkpoints.
@@ -76,6 +77,7 @@ class TrainConfig:
     warmup: int = 200
     weight_decay: float = 0.05
     clip: float = 1.0
+    gate_rate: float = 10.0
     ema: float = 0.0
     validation: float = 0.1
     validate_every: int = 250
@@ -106,7 +108,7 @@ class TrainConfig:
         for name in ("every_s", "pma_tau", "lr", "clip", "alignment_temperature"):
             value = getattr(self, name)
             check(0 < value < float("inf"), f"{name} = {value}", "Use a number above 0.")
-        for name in ("margin", "audio_weight", "alignment_weight", "weight_decay"):
+        for name in ("margin", "gate_rate", "audio_weight", "alignment_weight", "weight_decay"):
             value = getattr(self, name)
             check(0 <= value < float("inf"), f"{name} = {value}", "Use a number from 0.")
         check(0 <= self.pma_alpha <= 1, f"pma_alpha = {self.pma_alpha}", "Use 0 to 1.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -151,9 +151,7 @@ class Trainer:
                 f"batch = {config.batch} for {self.processes.count} processes",
                 "Use a multiple of the number of processes.",
             )
-        self._optimiser = torch.optim.AdamW(
-            learner.parameters(), lr=config.lr, weight_decay=config.weight_decay
-        )
+        self._optimiser = torch.optim.AdamW(_groups(learner, config), lr=config.lr)
         self._scaler = torch.amp.GradScaler(
             torch.device(device.device).type, enabled=device.dtype == "float16"
         )
@@ -206,7 +204,7 @@ class Trainer:
         batch = batch_of(self.parts.training, rows).to(self.device.device)
         rate = learning_rate(config, state.step)
         for group in self._optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["times"]
         with autocast(self.device):
             loss, said = self._model(batch)
         self._scaler.scale(loss).backward()
@@ -269,6 +267,25 @@ class Trainer:
 
     def _mean_in_place(self) -> _Swapped | nullcontext[None]:
         return _Swapped(self.learner, self._mean) if self._mean else nullcontext()
+
+
+def _groups(learner: Learner, config: TrainConfig) -> list[dict[str, Any]]:
+    """Parameters by how they are trained.
+
+    Matrices decay. Gates, norms, biases and latents don't, and the gates, from which everything
+    starts and of which a few hundredths matter, move faster.
+    """
+    named = list(learner.named_parameters())
+    gates = [value for name, value in named if name.endswith((".gate", ".mix"))]
+    latents = [value for name, value in named if name.endswith(".latents")]
+    apart = {id(value) for value in (*gates, *latents)}
+    matrices = [value for _, value in named if value.ndim > 1 and id(value) not in apart]
+    rest = [value for _, value in named if value.ndim < 2 and id(value) not in apart]
+    return [
+        {"params": matrices, "weight_decay": config.weight_decay, "times": 1.0},
+        {"params": [*rest, *latents], "weight_decay": 0.0, "times": 1.0},
+        {"params": gates, "weight_decay": 0.0, "times": config.gate_rate},
+    ]
 
 
 class _Swapped:

@@ -141,7 +141,8 @@ def test_gradients_are_clipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """With weights that only move by the gradient itself the step is as long as the limit."""
     config = replace(SMALL, clip=1e-3, warmup=0, lr=1.0, iterations=1)
     run = trainer(tmp_path, config, held_out=False)
-    run._optimiser = torch.optim.SGD(run.learner.parameters(), lr=1.0)
+    groups = [{"params": list(run.learner.parameters()), "times": 1.0}]
+    run._optimiser = torch.optim.SGD(groups, lr=1.0)
     before = weights(run)
     event = steps(list(run.events()))[0]
     after = weights(run)
@@ -265,3 +266,19 @@ def test_validation_moves_nothing(tmp_path: Path) -> None:
         assert torch.equal(value, before[key])
     assert all(value.grad is None for value in run.learner.parameters())
     assert np.isfinite(list(one.scores.values())).all()
+
+
+def test_matrices_decay_and_gates_move_faster(tmp_path: Path) -> None:
+    run = trainer(tmp_path, replace(SMALL, alignment=True, gate_rate=7.0, weight_decay=0.3))
+    names = {id(value): name for name, value in run.learner.named_parameters()}
+    told = {
+        names[id(value)]: (group["weight_decay"], group["times"])
+        for group in run._optimiser.param_groups
+        for value in group["params"]
+    }
+    assert told.keys() == set(names.values())
+    assert told["adapter.parts.1.gate"] == told["adapter.parts.2.mix"] == (0.0, 7.0)
+    for name in ("adapter.parts.1.latents", "adapter.parts.1.norm.weight"):
+        assert told[name] == (0.0, 1.0)
+    for name in ("adapter.parts.2.up.weight", "head.visual.weight"):
+        assert told[name] == (0.3, 1.0)
