@@ -178,7 +178,7 @@ def test_the_command_names_the_layouts_that_there_are():
 
 def test_the_sheet_of_clips_names_the_clip_and_the_moment(retriever, tmp_path):
     for number in range(3):
-        clip(tmp_path / "data" / f"{number}.mp4", 2.0)
+        clip(tmp_path / "data" / f"{number}.mp4", 2.0 + 0.2 * number)  # no copies
     items = open_items(tmp_path / "data")
     assert _name(items[1]) == "0.mp4"
     sheet = tmp_path / "sheet.png"
