@@ -54,9 +54,10 @@ def token_clusters(
 
 
 def labels_of(analysis: FrameAnalysis, clusters: int, seed: int) -> NDArray[np.int64]:
-    """(N,) the cluster of each token of a frame."""
-    if analysis.labels is not None:
-        return analysis.labels
+    """(N,) the cluster of each token of a frame: those that it has, if they are as many."""
+    labels = analysis.labels
+    if labels is not None and int(labels.max()) + 1 == min(clusters, len(labels)):
+        return labels
     return token_clusters(analysis.tokens, clusters, seed)
 
 

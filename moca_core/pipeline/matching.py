@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
+from moca_core.errors import ConfigError
 from moca_core.pipeline.analysis import FrameAnalysis, best_cover, mean_inside, resized
 from moca_core.pipeline.hearing import Hearing, HearingSettings
 from moca_core.pipeline.regions import RegionSettings, sounding_region, sounding_value
@@ -44,6 +46,12 @@ class MatchSettings:
     least_fit: float = 0.25
     least_share: float = 0.5
     gain: float = 0.001
+
+    def __post_init__(self) -> None:
+        for prefix, part in (("", self), ("hearing.", self.hearing), ("region.", self.region)):
+            for name, value in vars(part).items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise ConfigError(f"{prefix}{name} = {value}", "Use a finite number.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +141,8 @@ def _chosen(
     wanted = np.clip((region - low) / span, 0.0, 1.0)
     masks = analysis.proposals.masks
     chosen = best_cover(wanted, masks, settings.gain)
+    if not chosen:
+        return []
     union = masks[chosen].any(axis=0)
     overlap = float(wanted[union].sum())
     if overlap < settings.least_fit * (int(union.sum()) + float(wanted.sum()) - overlap):

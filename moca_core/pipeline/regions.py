@@ -9,12 +9,14 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from moca_core.errors import ConfigError
 from moca_core.pipeline.analysis import FrameAnalysis, resized
 from moca_core.pipeline.clusters import labels_of, token_affinity
 from moca_core.pipeline.hearing import Hearing
 from moca_core.types import FloatMap
 
 _TINY = 1e-6
+_CLUSTERS = (2, 32)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,16 @@ class RegionSettings:
     clusters: int = 5
     temperature: float = 0.2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        low, high = _CLUSTERS
+        for name, works, hint in (
+            ("clusters", low <= self.clusters <= high, f"Use {low} to {high}."),
+            ("temperature", self.temperature > 0, "Use a number above 0."),
+            ("seed", 0 <= self.seed < 2**32, f"Use 0 to {2**32 - 1}."),
+        ):
+            if not works:
+                raise ConfigError(f"region.{name} = {getattr(self, name)}", hint)
 
 
 def sounding_region(

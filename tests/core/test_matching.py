@@ -23,7 +23,8 @@ from picture_fakes import (
     hearing_of,
 )
 
-from moca_core.config import SegmentConfig
+from moca_core.config import SegmentConfig, with_values
+from moca_core.errors import ConfigError
 from moca_core.evaluation.metrics import iou
 from moca_core.pipeline.analysis import FrameAnalysis
 from moca_core.pipeline.hearing import HearingSettings, listen
@@ -222,6 +223,31 @@ def test_softness_is_the_distance_to_certainty(softness: float, above: float, ta
     settings = MatchSettings(region_threshold=level + above, softness=softness, least_share=0.0)
     found = decide(analysis, settings, dog=0.93, cat=0.07)
     assert ("Cat" in by_name(found)) is taken
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("region_threshold", "nan"),
+        ("least_fit", "inf"),
+        ("hearing.empty_below", "-inf"),
+        ("region.floor", "nan"),
+        ("region.clusters", "1"),
+        ("region.clusters", "33"),
+        ("region.temperature", "0.0"),
+        ("region.seed", "-1"),
+    ],
+)
+def test_settings_that_cant_work_are_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} = {value}"):
+        with_values(MatchSettings(), [(name, value)])
+
+
+@pytest.mark.parametrize("least_fit", [0.0, -1.0])
+def test_where_no_proposal_overlaps_none_is_chosen_whatever_the_fit(least_fit: float) -> None:
+    found = decide(analysis_of(TWO, masks=(FAR,)), MatchSettings(least_fit=least_fit), dog=1)
+    assert found.coarse
+    assert found.objects
 
 
 def test_gain_stops_at_what_adds_little() -> None:
