@@ -6,12 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from core.avsbench_fakes import write_png
 from core.item_fakes import colours, flat, manifest
 
 from moca_core.device import choose_device
 from moca_core.errors import ConfigError, DatasetError, StorageError, WeightsError
+from moca_core.models import weights
 from moca_core.models.compact import CompactBundle
+from moca_core.models.dino import OFFSET, Dino, official_name
+from moca_core.models.imagebind_bundle import DINO_FILE
+from moca_core.models.vit import ViTShape
 from moca_core.training.data import Texts
 from moca_core.training.layouts import Choice, open_items
 from moca_core.training.memory import Memory
@@ -296,6 +301,24 @@ def test_the_bundle_and_the_light_retriever_give_the_same(weights_dir):
     assert np.linalg.norm(features, axis=1) == pytest.approx(1, abs=1e-5)
     assert load_retriever("compact")(rgbs) == pytest.approx(features, abs=1e-6)
     assert bundle.retrieve(rgbs[1:2])[0] == pytest.approx(features[1], abs=1e-5)
+
+
+def test_imagebinds_retriever_is_dino_alone(tmp_path, monkeypatch):
+    dino = Dino(ViTShape(64, 1, 1, 16, (14, 14), offset=OFFSET))
+    state = {official_name(key): value for key, value in dino.state_dict().items()}
+    torch.save(state, tmp_path / "small.pth")
+    asked = []
+
+    def locate(name):
+        asked.append(name)
+        return tmp_path / "small.pth"
+
+    monkeypatch.setattr(weights, "locate", locate)
+    rgbs = [flat((200, 10, 10)), flat((10, 10, 200))]
+    features = load_retriever("imagebind")(rgbs)
+    assert asked == [DINO_FILE]
+    assert (features.shape, features.dtype) == ((2, 64), np.float32)
+    assert np.linalg.norm(features, axis=1) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.data
