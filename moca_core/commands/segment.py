@@ -16,6 +16,7 @@ from moca_core.commands import method
 from moca_core.commands.running import StopRequest, say, show, warn
 from moca_core.config import fingerprint
 from moca_core.errors import ConfigError, MediaError, MocaError, StorageError
+from moca_core.media.suffixes import CLIP_SUFFIXES
 from moca_core.types import FrameEvent, NoteEvent, SegmentEvent
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ HELP = (
     "Find what makes the sound in video clips. Writes DIR/<clip>/masks/frame_000123.png, "
     "objects.json and summary.json. Results are kept: a second run is instant, and one that was "
     "stopped continues."
-)
-CLIP_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
-    *(".ts", ".mts", ".m2ts", ".flv", ".wmv", ".3gp", ".ogv", ".vob"),
 )
 # Numbers are held in memory; more of them are no list that anybody typed on purpose.
 MOST_LISTED = 1_000_000

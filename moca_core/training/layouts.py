@@ -24,15 +24,10 @@ from moca_core.evaluation.layouts.avsbench import (
 )
 from moca_core.evaluation.layouts.cases import is_file, stays_inside
 from moca_core.media.probe import opened, safe_demux
+from moca_core.media.suffixes import CLIP_SUFFIXES
 from moca_core.training.data import ItemBuilder, ItemSet
 from moca_core.types import StageEvent
 
-CLIP_SUFFIXES = frozenset(
-    (
-        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
-        *(".ts", ".mts", ".m2ts", ".flv", ".wmv", ".3gp", ".ogv", ".vob"),
-    )
-)
 VGGSOUND_TABLE = "vggsound.csv"
 TRAIN = "train"
 _MANIFEST = "manifest.csv"
@@ -125,7 +120,7 @@ def _clips(root: Path, choice: Choice) -> Indexing:
     if not found:
         raise DatasetError(
             f"{root}: holds no clip",
-            f"Give a folder with clips in it, at any depth ({', '.join(sorted(CLIP_SUFFIXES))}).",
+            f"Give a folder with clips in it, at any depth ({', '.join(CLIP_SUFFIXES)}).",
         )
     return builder.finish()
 
