@@ -253,6 +253,11 @@ def test_memory_does_not_grow_with_the_width():
         peak = peak_bytes(lambda: pma.distance(a, b, (8, 8), chunk=chunk).sum().backward())
         return peak - 2 * a.numel() * a.element_size()
 
+    def forward(width: int) -> int:
+        a, b = (features(4, 64, width, seed=seed) for seed in (1, 2))
+        return peak_bytes(lambda: pma.distance(a, b, (8, 8)))
+
+    assert forward(2048) == forward(16)
     narrow, wide = beyond(16), beyond(2048)
     pairs = 4 * 64 * 64 * 4
     assert wide <= narrow + pairs / 4
