@@ -185,7 +185,7 @@ class ItemSet(Sequence[Item]):
         """
         joined = _Joined()
         for row in self.rows:
-            for name in filter(None, self.texts[row["sounds_of"]].split(_JOINT)):
+            for name in self._names(row["sounds_of"]):
                 joined.join(("picture", int(row["recording"])), ("sound", name))
         found: dict[object, int] = {}
         codes = [
@@ -194,16 +194,40 @@ class ItemSet(Sequence[Item]):
         ]
         return np.array(codes, np.int32)
 
-    def folds(self, count: int, seed: int = 0) -> NDArray[np.int32]:
+    def apart_from(self, places: Sequence[int] | NDArray[np.integer]) -> NDArray[np.bool_]:
+        """(n,) bool: items that share no recording, in picture or sound, with those at `places`.
+
+        Where all are kin over some steps, folds by picture can be learnt from this way.
+        """
+        held = self.rows[np.asarray(places, np.int64)]
+        heard = {name for code in np.unique(held["sounds_of"]) for name in self._names(code)}
+        unheard = [
+            code
+            for code in np.unique(self.rows["sounds_of"])
+            if heard.isdisjoint(self._names(code))
+        ]
+        other_picture = ~np.isin(self.rows["recording"], held["recording"])
+        return other_picture & np.isin(self.rows["sounds_of"], unheard)
+
+    def _names(self, code: int) -> list[str]:
+        """The recordings of a sound, by the place of its text."""
+        return [name for name in self.texts[code].split(_JOINT) if name]
+
+    def folds(
+        self, count: int, seed: int = 0, groups: NDArray[np.integer] | None = None
+    ) -> NDArray[np.int32]:
         """(n,) int32: a fold from 0 for each item, for cross-validation.
 
-        What is kin stays together; the folds are as even as that allows.
+        Parameters
+        ----------
+        groups : (n,) from 0; items of one group stay together, and the folds are as even as that
+            allows. By default what is kin.
 
         Raises
         ------
-        DatasetError : fewer kinds of kin than folds.
+        DatasetError : fewer groups than folds.
         """
-        kin = self.kin
+        kin = self.kin if groups is None else groups
         sizes = np.bincount(kin) if len(kin) else np.zeros(0, np.int64)
         if len(sizes) < count:
             raise DatasetError(

@@ -225,6 +225,24 @@ def test_what_shares_a_recording_shares_a_fold(tmp_path):
         items.folds(4)
 
 
+def test_folds_by_picture_and_what_may_be_learnt_from_beside_one(tmp_path):
+    """A chain of sounds makes all kin: 0 to 3 share one with the next."""
+    heading = ("id", "split", "subset", "category", "image", "audio", "mix_of")
+    mixes = ["a.flac;b.flac", "b.flac;c.flac", "c.flac;d.flac", "d.flac;e.flac"]
+    rows = [
+        [str(n), "dev", "ms_both", "", f"{n}.png", f"m{n}.ogg", mix] for n, mix in enumerate(mixes)
+    ]
+    rows.append(["again", "dev", "single", "", "0.png", "z.ogg", ""])
+    items = open_items(manifest(tmp_path, rows, heading))
+    assert items.kin.tolist() == [0] * 5
+    folds = items.folds(4, 0, items.recordings)
+    assert sorted(folds[:4].tolist()) == [0, 1, 2, 3]
+    assert folds[4] == folds[0]
+    assert items.apart_from([0]).tolist() == [False, False, True, True, False]
+    assert items.apart_from([1, 4]).tolist() == [False, False, False, True, False]
+    assert items.apart_from([]).all()
+
+
 def test_taking_some_and_spreading_a_limit(clips):
     items = open_items(clips)
     assert keys(items.take([5, 0])) == ["deep/er/b.mkv@2.500", "a.mp4@0.500"]
