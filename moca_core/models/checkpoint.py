@@ -76,6 +76,11 @@ def _unpickled(path: Path) -> object:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except Exception as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise WeightsError(
+                f"{path.name}: too little memory to read it",
+                "Close other programs, or raise the limit of memory (`ulimit -v`).",
+            ) from error
         # Damaged bytes are read as instructions and fail as whatever those happen to be. What
         # torch says of it isn't shown: it advises to switch the protection off.
         raise WeightsError(

@@ -121,6 +121,24 @@ def test_holds_no_state_dict(tmp_path: Path, value: Any) -> None:
         read_torch(saved(tmp_path / "other.pt", value))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("unable to mmap 48 bytes: Cannot allocate memory (12)")],
+    ids=["python", "torch"],
+)
+def test_too_little_memory_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    path = saved(tmp_path / "net.pt", wide_state(1))
+    monkeypatch.setattr(torch, "load", fails)
+    with pytest.raises(WeightsError, match=r"net\.pt: too little memory") as caught:
+        read_torch(path)
+    assert "fetch" not in caught.value.hint
+
+
 @pytest.mark.parametrize("archive", FORMATS)
 @pytest.mark.parametrize(
     "change",
