@@ -160,7 +160,7 @@ class BatchSize:
             if len(batch) == 1:
                 raise DeviceError(
                     "memory ran out with a batch of one",
-                    "Close other programs that use the GPU, or use --device cpu.",
+                    "Close other programs, take a smaller --sam, or leave a GPU for --device cpu.",
                 ) from error
         return None
 
