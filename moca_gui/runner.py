@@ -135,6 +135,7 @@ class Runner(QObject):
         self._pace = Pace()
         self._count = self._stored = 0
         self._number = 0  # of the run
+        self._look_again = False  # for kept results, once the run has ended
 
     def run_frame(self) -> None:
         """Run on the frame on screen, and keep its maps."""
@@ -208,7 +209,14 @@ class Runner(QObject):
                     return  # another clip, or other encoders, since
                 yield pack(result)
 
-        self._pool.start("kept results", kept, on_event=show)
+        def ended(job: Job) -> None:
+            # As beside a run whose worker was importing torch: once more after the next run.
+            if job.state is JobState.FAILED:
+                _log.warning("%s: %r", job.title, job.error)
+                self._look_again = wanted()
+
+        self._look_again = False
+        self._pool.start("kept results", kept, on_event=show, on_finished=ended)
 
     def retry(self) -> None:
         """Start the run that was asked for last, once what it lacked is there."""
@@ -324,6 +332,8 @@ class Runner(QObject):
             disk = f", {self._stored} of them from disk" if self._stored else ""
             self.ended.emit(f"{title}: {_frames(self._count)} done{disk}.")
             self.completed.emit()
+        if self._look_again:
+            self.load_kept()
         self.changed.emit()
 
 

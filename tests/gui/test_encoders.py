@@ -224,6 +224,33 @@ def test_kept_results_of_the_chosen_bundle_are_shown(
     assert len(window.session.results) == 0
 
 
+def test_kept_results_that_could_not_be_read_beside_a_run_are_read_after_it(
+    made, disk, services, agreed, make_window, open_clip, qtbot
+):
+    window = make_window()
+    open_clip(window)
+    choose(window, "imagebind")
+    run(window, qtbot)
+    choose(window, "compact")
+    window.close()
+    usual, fails = services["open_store"], iter([True])
+
+    def open_store(clip, config):
+        if next(fails, False):
+            raise ImportError("another thread is importing it")
+        return usual(clip, config)
+
+    services["open_store"] = open_store
+    window = make_window()
+    open_clip(window)
+    choose(window, "imagebind")
+    qtbot.waitUntil(lambda: "kept results" not in window.pool.titles, timeout=3000)
+    assert len(window.session.results) == 0
+    window.runner.run_frame()
+    qtbot.waitUntil(lambda: window.runner.job is None, timeout=3000)
+    qtbot.waitUntil(lambda: len(window.session.results) == COUNT, timeout=3000)
+
+
 def test_the_old_encoders_leave_the_memory(made, agreed, window, open_clip, qtbot):
     open_clip(window)
     run(window, qtbot)
