@@ -142,6 +142,8 @@ def load_predictor(args: argparse.Namespace) -> tuple[Predict, dict[str, Any]]:
     """The predictor and what the report says about it."""
     said: dict[str, Any] = {"baseline": args.baseline, "versions": versions()}
     if args.baseline != METHOD:
+        if args.thresholds or args.adapter:
+            warn("A baseline has no thresholds and no adapter: --set and --adapter do nothing.")
         choice = choose_device(args.device, "float32")
         said["device"] = asdict(choice)
         return BASELINES[args.baseline].make(lambda: load_saliency(choice.device)), said

@@ -52,7 +52,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", type=seconds, metavar="S", help="end there")
     method.add_method_arguments(parser)
     parser.add_argument(
-        "--overlay", action="store_true", help="also write overlay.mp4 and the sheet of key frames"
+        "--overlay",
+        action="store_true",
+        help="also write overlay.mp4 and the sheet of key frames; without a list of frames",
     )
     parser.add_argument(
         "--save-maps", action="store_true", help="also write the intermediates of key frames"
