@@ -22,7 +22,7 @@ from moca_core.models.adapter import Adapter, adapter_config
 from moca_core.models.frozen import Frozen, load_frozen
 from moca_core.models.registry import bundle_row
 from moca_core.training.cache import FeatureCache
-from moca_core.training.check import check, check_recordings
+from moca_core.training.check import CheckReport, check, check_recordings
 from moca_core.training.config import TrainConfig
 from moca_core.training.data import ItemSet
 from moca_core.training.events import (
@@ -53,13 +53,21 @@ PAIRS = "pairs-{}.npz"
 
 
 def fit(
-    config: TrainConfig, folder: Path, processes: Processes | None = None
+    config: TrainConfig,
+    folder: Path,
+    processes: Processes | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Generator[TrainEvent, None, None]:
     """Train an adapter; a generator of events, which may be closed at any of them.
 
     The folder then holds the configuration, what was left out of the data, the pairs, a table of
     all iterations, the last checkpoint, and the best and the last adapter. Called again with the
     same configuration it goes on from the checkpoint.
+
+    Parameters
+    ----------
+    stop : asked after each iteration, of a single process; once it is true, the checkpoint and the
+        adapter are saved as they are and the run ends.
 
     Raises
     ------
@@ -92,7 +100,7 @@ def fit(
         trainer = Trainer(config, learner, parts, folder, device, own)
         if trainer.state.step:
             yield NoteEvent(f"Going on after iteration {trainer.state.step}.")
-        yield from _trained(trainer, folder, items)
+        yield from _trained(trainer, folder, items, stop)
 
 
 def resume_config(folder: Path) -> TrainConfig:
@@ -112,10 +120,11 @@ def _keep_config(config: TrainConfig, folder: Path, own: Processes) -> None:
         save_toml(config, path)
 
 
-def _items(
-    config: TrainConfig, folder: Path, own: Processes
-) -> Generator[TrainEvent, None, ItemSet]:
-    """What can be learnt from; what can't is written down and left out."""
+def checked(
+    config: TrainConfig, processes: Processes | None = None
+) -> Generator[StageEvent, None, CheckReport]:
+    """The data check with which a run begins; returns the report."""
+    own = processes or Processes()
     videos = Path(config.videos) if config.videos else None
     choice = Choice(config.split, tuple(config.subsets), config.every_s, videos)
     items = yield from index_items(Path(config.data), config.layout, choice)
@@ -124,14 +133,21 @@ def _items(
     if not own.first:
         wait_for_all()  # then what the first process found is remembered
     with remembered("check", items.root) as memory:
-        report = yield from check(items, row.window_s, row.rate_hz, memory)
+        return (yield from check(items, row.window_s, row.rate_hz, memory))
+
+
+def _items(
+    config: TrainConfig, folder: Path, own: Processes
+) -> Generator[TrainEvent, None, ItemSet]:
+    """What can be learnt from; what can't is written down and left out."""
+    report = yield from checked(config, own)
     if own.first:
         report.write_csv(folder / CHECK)
         wait_for_all()
     if report.problems:
         yield NoteEvent(
-            f"{len(report.problems)} of {len(items)} items are left out ({report.summary()}); "
-            f"see {folder / CHECK}"
+            f"{len(report.problems)} of {len(report.items)} items are left out "
+            f"({report.summary()}); see {folder / CHECK}"
         )
     rest = report.rest()
     yield NoteEvent(f"{len(rest)} items of {len(set(rest.recordings.tolist()))} recordings.")
@@ -235,13 +251,15 @@ def _examples(
     return CachedExamples(table, cache, feature_keys(items), sounds)
 
 
-def _trained(trainer: Trainer, folder: Path, items: ItemSet) -> Iterator[TrainEvent]:
+def _trained(
+    trainer: Trainer, folder: Path, items: ItemSet, stop: Callable[[], bool]
+) -> Iterator[TrainEvent]:
     """The iterations, noted in the run's tables, and the best and the last adapter."""
     own = trainer.processes
     scores: dict[str, float] = {}
     with ExitStack() as files:
         log = files.enter_context(_Log(folder, trainer.state.step)) if own.first else None
-        for event in trainer.events():
+        for event in trainer.events(stop):
             if log is not None:
                 log.note(event)
             if isinstance(event, ValidationEvent):

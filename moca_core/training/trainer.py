@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,8 +166,12 @@ class Trainer:
         if self.processes.count > 1:
             self._model = DistributedDataParallel(learner)
 
-    def events(self) -> Iterator[TrainEvent]:
+    def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[TrainEvent]:
         """Train to the end; may be closed at any event, and taken up from the last checkpoint.
+
+        Parameters
+        ----------
+        stop : asked after each iteration; once it is true a checkpoint is saved, and all ends.
 
         Raises
         ------
@@ -177,13 +181,15 @@ class Trainer:
         config, state = self.config, self.state
         while state.step < config.iterations:
             yield self._iterate()
-            last = state.step == config.iterations
-            if self.parts.held_out is not None and (
-                last or state.step % config.validate_every == 0
-            ):
+            last, stopped = state.step == config.iterations, stop()
+            due = last or (state.step % config.validate_every == 0 and not stopped)
+            if self.parts.held_out is not None and due:
                 yield self._validate(self.parts.held_out)
-            if (last or state.step % config.save_every == 0) and self.processes.first:
+            due = last or stopped or state.step % config.save_every == 0
+            if due and self.processes.first:
                 yield SavedEvent(state.step, self.save())
+            if stopped:
+                return
 
     def save(self) -> Path:
         """Write the checkpoint; raises `StorageError`."""
