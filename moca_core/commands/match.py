@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from moca_core.cli import DONE
 from moca_core.commands.running import say
 from moca_core.commands.terms import show_terms_once
+from moca_core.errors import ConfigError
 from moca_core.fileio import write_bytes
 from moca_core.models.registry import BUNDLE_NAMES, bundle_row
 from moca_core.pipeline.pma_config import MODES, PmaConfig
 
 if TYPE_CHECKING:
     from moca_core.media.still import Still
+    from moca_core.models.adapted import AdaptedTrunk
     from moca_core.models.frozen import Frozen
     from moca_core.pipeline.pma import PmaResult
 
@@ -48,6 +50,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--bundle", choices=BUNDLE_NAMES, default=BUNDLE_NAMES[0], help="whose features"
+    )
+    parser.add_argument(
+        "--adapter",
+        type=Path,
+        metavar="FILE",
+        help="a trained adapter; both pictures are then seen with the sound of clip A",
     )
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda:0", help="what computes")
     group = parser.add_argument_group("costs")
@@ -113,8 +121,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         printer.update("Loading the encoder", 0, 0, "")
         encoder = load_encoder(args.bundle, args.device)
+        adapted = None if args.adapter is None else load_adapted(encoder, args.adapter)
         printer.update("Comparing", 0, 0, "")
-        Fa, Fb = (features(encoder, still) for still in stills)
+        sound = None if adapted is None else sound_of(encoder, stills[0])
+        Fa, Fb = (features(encoder, still, adapted, sound) for still in stills)
         result = compare(Fa, Fb, encoder.grid, config)
     finally:
         printer.finish()
@@ -137,12 +147,50 @@ def load_encoder(bundle: str, device: str) -> Frozen:
     return load_frozen(bundle, choice)
 
 
-def features(encoder: Frozen, still: Still) -> NDArray[np.float32]:
-    """(N, Dv) patch tokens of a picture, by which it is compared.
+def load_adapted(encoder: Frozen, path: Path) -> AdaptedTrunk:
+    """The encoder's blocks with a trained adapter; raises `WeightsError`, `ConfigError`."""
+    from moca_core.models.adapted import AdaptedTrunk
+    from moca_core.models.adapter import Adapter
 
-    The one place that knows what they are: after the last block that runs, without an adapter.
+    return AdaptedTrunk(encoder.trunk, Adapter.load(path, encoder.bundle), encoder.stop)
+
+
+def sound_of(encoder: Frozen, still: Still) -> NDArray[np.float32]:
+    """(M, Da) audio tokens around a picture of a clip.
+
+    Raises
+    ------
+    MediaError, NoAudioError : it has no sound, or the file is damaged.
+    ConfigError : it is a picture's file.
     """
-    return encoder.prefix([still.rgb], encoder.stop)[0, 1:]  # without the class token
+    from moca_core.media.audio import frame_window, open_audio
+
+    if still.time_s is None:
+        raise ConfigError(
+            f"{still.path}: a picture has no sound, which an adapter needs",
+            "Give a clip for A, or leave --adapter out.",
+        )
+    with open_audio(still.path, encoder.rate_hz) as audio:
+        window = frame_window(still.time_s, encoder.window_s, audio.duration_s)
+        return encoder.hear(audio.window(*window))
+
+
+def features(
+    encoder: Frozen,
+    still: Still,
+    adapted: AdaptedTrunk | None = None,
+    sound: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """(N, Dv) patch tokens of a picture, by which it is compared, after the last block that runs.
+
+    Parameters
+    ----------
+    adapted, sound : blocks with an adapter, and what they hear, see `sound_of`.
+    """
+    if adapted is None or sound is None:
+        return encoder.prefix([still.rgb], encoder.stop)[0, 1:]  # without the class token
+    prefix = encoder.prefix([still.rgb], adapted.entry)[0]
+    return np.asarray(adapted.enhance(prefix, sound).tokens.cpu().numpy())
 
 
 def title(still: Still) -> str:

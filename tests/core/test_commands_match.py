@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from data.make_clips import ClipSpec, make_clip, read_number
 from PIL import Image
 
@@ -261,3 +263,63 @@ def test_the_compact_encoder_finds_a_turned_picture_worse_than_the_same(weights_
         for other in (a, b, match.features(encoder, flipped))
     )
     assert same < near < far
+
+
+class Hearing(MeanColours):
+    """It hears how loud a sound is; what stands in for its adapter adds that to every token."""
+
+    rate_hz, window_s = 16_000, 2.0
+
+    def prefix(self, rgbs, first):
+        self.entered = first
+        return super().prefix(rgbs, self.stop)
+
+    def hear(self, wave):
+        return np.full((1, 1), np.abs(wave).mean(), np.float32)
+
+
+class Louder:
+    entry = 6
+
+    def __init__(self) -> None:
+        self.heard: list[float] = []
+
+    def enhance(self, prefix, sound):
+        self.heard.append(float(sound[0, 0]))
+        return SimpleNamespace(tokens=torch.from_numpy(prefix[1:]) + sound[0, 0])
+
+
+def test_with_an_adapter_both_pictures_hear_the_sound_of_the_first(pictures, tmp_path, monkeypatch):
+    encoder, adapted = Hearing(), Louder()
+    monkeypatch.setattr(match, "load_encoder", lambda bundle, device: encoder)
+    monkeypatch.setattr(match, "load_adapted", lambda encoder, path: adapted)
+    loud = make_clip(
+        tmp_path / "loud.mp4", ClipSpec(frames=20, fps=10, audio="aac", audio_stop_ms=2000)
+    )
+    words = ["--out", str(tmp_path / "out.png"), "--adapter", str(tmp_path / "a.safetensors")]
+    assert main(["match", str(loud), str(pictures[1]), *words, "--quiet"]) == DONE
+    assert encoder.entered == adapted.entry
+    assert len(adapted.heard) == 2
+    assert adapted.heard[0] == adapted.heard[1] > 0.01
+
+
+@pytest.mark.parametrize("kind", ["picture", "mute clip"])
+def test_an_adapter_needs_a_sound(kind, pictures, clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(match, "load_encoder", lambda bundle, device: Hearing())
+    monkeypatch.setattr(match, "load_adapted", lambda encoder, path: Louder())
+    first = pictures[0] if kind == "picture" else clip
+    words = ["--out", str(tmp_path / "out.png"), "--adapter", str(tmp_path / "a.safetensors")]
+    assert main(["match", str(first), str(pictures[1]), *words, "--quiet"]) == FAILED
+    told = capsys.readouterr().err
+    assert first.name in told
+    assert ("no sound" if kind == "picture" else "audio") in told
+
+
+def test_an_adapter_that_is_none_is_told(pictures, tmp_path, monkeypatch, capsys):
+    encoder = Hearing()
+    encoder.bundle, encoder.trunk = "compact", None
+    monkeypatch.setattr(match, "load_encoder", lambda bundle, device: encoder)
+    (tmp_path / "a.safetensors").write_bytes(b"nothing")
+    words = ["--out", str(tmp_path / "out.png"), "--adapter", str(tmp_path / "a.safetensors")]
+    assert main(["match", *map(str, pictures), *words, "--quiet"]) == FAILED
+    assert "a.safetensors" in capsys.readouterr().err
