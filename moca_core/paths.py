@@ -31,6 +31,11 @@ def config_dir() -> Path:
     return Path(platformdirs.user_config_dir(APP_NAME, False))
 
 
+def adapters_dir() -> Path:
+    """Folder of the adapters that the user put to use, which outlive the runs that made them."""
+    return Path(platformdirs.user_data_dir(APP_NAME, False)) / "adapters"
+
+
 def log_dir() -> Path:
     """Folder of the log files."""
     return Path(platformdirs.user_log_dir(APP_NAME, False))

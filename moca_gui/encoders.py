@@ -59,20 +59,33 @@ class Encoders(QObject):
 
     def choose(self, bundle: str) -> None:
         """Use another bundle, with the SAM that belongs to it."""
-        self._ask(bundle, "" if bundle != self.config.bundle else self._settings.get("sam"))
+        if bundle == self.config.bundle:
+            self._mark()
+            return
+        # Neither another bundle's SAM nor its adapter.
+        self._ask(bundle, "", "")
 
     def choose_sam(self, sam: str) -> None:
         """Let another SAM propose the masks; "" for the one that belongs to the bundle."""
-        self._ask(self.config.bundle, sam)
+        self._ask(self.config.bundle, sam, self.config.adapter)
 
-    def _ask(self, bundle: str, sam: str) -> None:
+    def choose_adapter(self, bundle: str, adapter: str) -> None:
+        """Use the file of an adapter of a bundle, and that bundle with it; "" for none."""
+        sam = self._settings.get("sam") if bundle == self.config.bundle else ""
+        self._ask(bundle, sam, adapter)
+
+    def _ask(self, bundle: str, sam: str, adapter: str) -> None:
         self._mark()  # the menu shows what is in use, which is the old one until all is done
         if self._runner.job is not None:
             self._session.note("A run is under way. Cancel it first (Esc).")
             return
-        if (bundle, sam) == (self.config.bundle, self._settings.get("sam")):
+        if (bundle, sam, adapter) == (
+            self.config.bundle,
+            self._settings.get("sam"),
+            self.config.adapter,
+        ):
             return
-        self._agreed(bundle, lambda: self._complete(bundle, sam), self._note_unchanged)
+        self._agreed(bundle, lambda: self._complete(bundle, sam, adapter), self._note_unchanged)
 
     def _agreed(
         self, bundle: str, then: Callable[[], object], otherwise: Callable[[], object]
@@ -86,13 +99,14 @@ class Encoders(QObject):
         else:
             with_terms(bundle, self._dialogs.window, accepted, otherwise)
 
-    def _complete(self, bundle: str, sam: str) -> None:
+    def _complete(self, bundle: str, sam: str, adapter: str) -> None:
         """Go on once the files are here."""
-        config = segment_config(self._settings, bundle=bundle, sam=sam)
+        config = segment_config(self._settings, bundle=bundle, sam=sam, adapter=adapter)
 
         def use() -> None:
             self._settings.set("bundle", bundle)
             self._settings.set("sam", sam)
+            self._settings.set("adapter", adapter)
             self._put_to_use()
 
         if self._has_files(config):

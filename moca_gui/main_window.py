@@ -26,8 +26,10 @@ from moca_core.errors import MocaError
 from moca_core.paths import resource
 from moca_gui import theme as themes
 from moca_gui.actions import ACTIONS, fill_menus, make_actions
+from moca_gui.adapters import Adapters
 from moca_gui.dialogs.opening import Dialogs
 from moca_gui.encoders import Encoders
+from moca_gui.fine_tune import FineTune
 from moca_gui.icons import icon, logo
 from moca_gui.jobs import JobPool
 from moca_gui.kept import KeptResults, open_results
@@ -47,6 +49,7 @@ from moca_gui.settings import Settings, WindowState
 from moca_gui.shell import make_docks, make_tool_bar, stack_body
 from moca_gui.sound import SoundPart, SoundPicture, read_sound
 from moca_gui.stage import Stage
+from moca_gui.tuning.source import LocalTuning, TuningSource
 from moca_gui.views.frame_view import FrameView
 from moca_gui.weights import ManagedWeights, WeightsSource
 
@@ -67,6 +70,7 @@ class Services:
     make_segmenter: Callable[[SegmentConfig], SegmenterLike] = load_segmenter
     open_store: Callable[[Path, SegmentConfig], KeptResults] = open_results
     weights: WeightsSource = field(default_factory=ManagedWeights)
+    tuning: TuningSource = field(default_factory=LocalTuning)
 
 
 class MainWindow(QMainWindow):
@@ -107,7 +111,15 @@ class MainWindow(QMainWindow):
         self.encoders = Encoders(
             self.session, self.runner, self.settings, self.dialogs, self.actions_by_name
         )
+        self.adapters = Adapters(
+            *(self.encoders, self.session, self.pool, services.tuning, self.dialogs),
+            self.actions_by_name,
+        )
         self._make_parts()
+        self.fine_tune = FineTune(
+            *(self, services, self.pool, self.session, self.runner, self.settings, self.adapters)
+        )
+        self.status.addPermanentWidget(self.fine_tune.button)
         self.docks = make_docks(self, self.objects, self.inspector, self.log)
         self.menus = fill_menus(self.menuBar(), self.actions_by_name)
         self.recent_menu = RecentMenu(self.state, self.open_path, self.menus["File"])
@@ -161,6 +173,7 @@ class MainWindow(QMainWindow):
         self.runner.ended.connect(session.note)
         self.status.job.cancel_pressed.connect(self.runner.cancel)
         self.encoders.changed.connect(self._on_encoders)
+        self.fine_tune.noted.connect(session.note)
         self.dialogs.log_wanted.connect(lambda: self.docks["Log"].show())
         self.start_page.open_pressed.connect(self.ask_open)
         self.start_page.demo_pressed.connect(self.open_demo)
@@ -282,7 +295,8 @@ class MainWindow(QMainWindow):
         self.status.show_sound(self.player.sound_note)
 
     def _on_encoders(self) -> None:
-        self.status.show_encoders(self.encoders.row.title, self.encoders.row.about)
+        row = self.encoders.row
+        self.status.show_encoders(row.title, row.about, self.adapters.title)
 
     def _on_runner(self) -> None:
         job = self.runner.job
@@ -330,6 +344,7 @@ class MainWindow(QMainWindow):
         self.transport.set_theme(theme)
         self.timeline.set_theme(theme)
         self.inspector.refresh()
+        self.fine_tune.set_theme(theme)
 
     def toggle_fullscreen(self) -> None:
         """Fill the screen, or not."""
@@ -349,6 +364,9 @@ class MainWindow(QMainWindow):
             self.restoreState(docks)
 
     def closeEvent(self, event: QCloseEvent) -> None:
+        if not self.fine_tune.may_close(self.close):
+            event.ignore()
+            return
         self.state.save(bytes(self.saveGeometry().data()), bytes(self.saveState().data()))
         self.settings.set("volume", float(self.player.volume))
         event.accept()
@@ -357,6 +375,7 @@ class MainWindow(QMainWindow):
     def shut_down(self) -> None:
         """The one way out: stop the player, cancel the jobs, wait, release. Safe to repeat."""
         self.hide()
+        self.fine_tune.release()
         self.player.detach()
         self.runner.cancel()
         self.opener.cancel()

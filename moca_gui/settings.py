@@ -49,6 +49,7 @@ SETTINGS = (
     # "" and 0 take the bundle's own.
     Setting("sam", "", choices=("", *SAMS)),
     Setting("image_side", 0, choices=(0, 224, 336, 448)),
+    Setting("adapter", ""),
 )
 _ROWS = {row.key: row for row in SETTINGS}
 
@@ -90,7 +91,7 @@ class Settings:
 
 def segment_config(settings: Settings, **changes: Any) -> SegmentConfig:
     """The configuration of runs that the settings ask for, with changes to some of them."""
-    values = {key: settings.get(key) for key in ("bundle", "sam", "image_side")}
+    values = {key: settings.get(key) for key in ("bundle", "sam", "image_side", "adapter")}
     return SegmentConfig(**{**values, **changes})
 
 

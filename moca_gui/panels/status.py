@@ -156,11 +156,14 @@ class StatusBar(QStatusBar):
         """Name the device and why it was chosen."""
         self.device.set_full_text(text)
 
-    def show_encoders(self, title: str, about: str) -> None:
+    def show_encoders(self, title: str, about: str, adapter: str = "") -> None:
         """Name the encoders of the runs to come, whose device isn't known yet."""
         # The first of several names them all, where there is little room.
-        self.encoders.set_full_text(title.split(",")[0])
-        self.encoders.setToolTip(f"{title}\n{about}")
+        text, tip = title.split(",")[0], f"{title}\n{about}"
+        if adapter:
+            text, tip = f"{text} + adapter {adapter}", f"{tip}\nWith the adapter {adapter}"
+        self.encoders.set_full_text(text)
+        self.encoders.setToolTip(tip)
         self.show_device("Device: chosen by the next run")
         self._hide_empty()
 
