@@ -264,6 +264,7 @@ def check_file(row: WeightsRow) -> Generator[int, None, State]:
             structure.check(row.name, path)
         except MocaError as error:
             _log.info("%s: %s", row.name, error.message)
+            keep_record(row, sha256)  # which is none that is accepted: a fetch replaces the file
             return State.DAMAGED
         expected = sha256
     accepted = "" if expected == row.sha256 else expected

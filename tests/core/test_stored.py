@@ -245,6 +245,11 @@ def test_another_model_is_seen_at_first_sight(unknown, cache):
     (cache / "thing.bin").write_bytes(SWAPPED)
     with pytest.raises(WeightsError, match="damaged"):
         weights.locate("thing.bin")
+    # That is remembered, so that a fetch doesn't take it for the file; the right one is taken.
+    assert state(unknown) is State.DAMAGED
+    (cache / "thing.bin").write_bytes(CONTENT)
+    assert weights.locate("thing.bin")
+    assert state(unknown) is State.READY
 
 
 # The disk
