@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtWidgets import QToolButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QToolButton, QWidget
 
 from moca_core.training.events import StepEvent
 from moca_gui.adapters import Adapters
@@ -51,7 +51,12 @@ class FineTune(QObject):
         self.button.setAccessibleName("Training")
         self.button.setToolTip("An adapter is being trained: show it")
         self.button.clicked.connect(self.show)
-        self.button.hide()
+        # Out of the corner of the status bar, into which a window's frame may reach.
+        self.strip = QWidget()
+        layout = QHBoxLayout(self.strip)
+        layout.setContentsMargins(0, 0, 8, 0)
+        layout.addWidget(self.button)
+        self.strip.hide()
         self._window, self._services, self._pool = window, services, pool
         self._session, self._runner, self._settings = session, runner, settings
         self._adapters = adapters
@@ -92,7 +97,7 @@ class FineTune(QObject):
             self.dialog.set_theme(theme)
 
     def _on_phase(self) -> None:
-        self.button.setVisible(self.run.active)
+        self.strip.setVisible(self.run.active)
         if self.run.phase is Phase.PREPARING:
             self.button.setText("Training: preparing")
 

@@ -119,7 +119,7 @@ class MainWindow(QMainWindow):
         self.fine_tune = FineTune(
             *(self, services, self.pool, self.session, self.runner, self.settings, self.adapters)
         )
-        self.status.addPermanentWidget(self.fine_tune.button)
+        self.status.addPermanentWidget(self.fine_tune.strip)
         self.docks = make_docks(self, self.objects, self.inspector, self.log)
         self.menus = fill_menus(self.menuBar(), self.actions_by_name)
         self.recent_menu = RecentMenu(self.state, self.open_path, self.menus["File"])

@@ -151,6 +151,15 @@ QComboBox::down-arrow {{ width: 0; height: 0; margin-right: 8px; border-left: 4p
     border-right: 4px solid {base}; border-top: 5px solid {dim}; }}
 QComboBox QAbstractItemView {{ background: {panel}; border: 1px solid {border};
     selection-background-color: {accent}; selection-color: {on_accent}; }}
+QTabWidget::pane {{ background: {panel}; border: 1px solid {border}; border-radius: 5px;
+    top: -1px; }}
+QTabWidget > QStackedWidget {{ background: {panel}; }}
+QTabBar::tab {{ background: transparent; color: {dim}; border: 1px solid transparent;
+    padding: 6px 13px; }}
+QTabBar::tab:hover {{ color: {text}; }}
+QTabBar::tab:selected {{ background: {panel}; color: {text}; border-color: {border};
+    border-bottom-color: {panel}; border-top-left-radius: 5px; border-top-right-radius: 5px; }}
+QTabBar::tab:focus {{ border-top-color: {accent}; }}
 QProgressBar {{ background: {base}; border: 1px solid {border}; border-radius: 5px;
     text-align: center; min-height: 14px; }}
 QProgressBar::chunk {{ background: {accent}; border-radius: 4px; }}

@@ -13,6 +13,10 @@ from moca_gui.theme import Theme
 from moca_gui.tuning.trace import Trace
 
 _REDRAW_MS = 120
+_SCORES = (
+    "near: share of the held-out triplets whose like picture is nearer than the unlike one\n"
+    "heard: share for which the own sound brings like pictures nearer than another sound does"
+)
 
 
 class _Plot(QWidget):
@@ -51,10 +55,8 @@ class Curves(QWidget):
         self.loss, self.held_loss = Trace(), Trace()
         self.near, self.heard = Trace(), Trace()
         self.loss_plot = _Plot("Loss: each iteration, their running mean, held out (dots)", "Loss")
-        self.share_plot = _Plot(
-            "Held out: like picture nearer (line), own sound fits better (dashes)",
-            "Held-out scores",
-        )
+        self.share_plot = _Plot("Held out: near (line), heard (dashes)", "Held-out scores")
+        self.share_plot.setToolTip(_SCORES)
         self.share_plot.plot.setYRange(0, 1)
         self._raw, self._mean, self._held = (self.loss_plot.plot.plot() for _ in range(3))
         self._near, self._heard = (self.share_plot.plot.plot() for _ in range(2))

@@ -116,6 +116,7 @@ class DataChoice(QWidget):
         layout.addLayout(buttons)
         layout.addWidget(self.note)
         self.show_idle()
+        self.say("")
 
     def _start(self) -> Path:
         return Path(self.path.text) if self.path.text else Path.home()

@@ -76,6 +76,8 @@ class FineTuneDialog(QDialog):
         self._settle.setInterval(_SETTLE_MS)
         self._settle.timeout.connect(self._estimate)
         self._connect()
+        self._say("")
+        self._estimate()
         self.refresh()
 
     # -- assembly -----------------------------------------------------------------------------
@@ -160,7 +162,7 @@ class FineTuneDialog(QDialog):
     def refresh(self) -> None:
         """Show what can be done now."""
         phase, running = self._run.phase, self._run.active
-        ready = self.data.usable > 0 and self.folder_ready
+        ready = self.data.usable > 0 and self.setup.startable
         self.setup.set_running(running)
         self.all_fields.setEnabled(not running)
         self.load_button.setEnabled(not running)
@@ -180,13 +182,6 @@ class FineTuneDialog(QDialog):
             self.progress.show_state("Ending after this iteration")
         elif phase is Phase.DISCARDING:
             self.progress.show_state("Cancelling")
-
-    @property
-    def folder_ready(self) -> bool:
-        """Whether a run can begin in the output folder."""
-        return bool(self.setup.folder.text) and not self.setup.folder_note.text().startswith(
-            "Other"
-        )
 
     def _lacks(self) -> str:
         if not self.draft.config.data:
@@ -310,7 +305,7 @@ class FineTuneDialog(QDialog):
 
     def start(self) -> None:
         """Train, once terms and files are there."""
-        if self._run.active or not self.data.usable or not self.folder_ready:
+        if self._run.active or not self.data.usable or not self.setup.startable:
             return
         config = self.draft.config
         with_terms(config.bundle, self, self._complete, lambda: self._say("Nothing was started."))
@@ -350,7 +345,7 @@ class FineTuneDialog(QDialog):
         for path in ended.adapters:
             best = path.name == BEST_FILE
             self.adapters.addItem("Best on what was held out" if best else "Last one", path)
-        self.setup.look_again()
+        self.setup.look_again(ended.folder if ended.end is End.FINISHED else None)
         self.refresh()
 
     @property

@@ -89,7 +89,7 @@ def notes_of(cls: type) -> dict[str, str]:
             found |= dict.fromkeys(current, match.group(2).strip())
         elif line.startswith(" " * 8) and current:
             found |= {name: f"{found[name]} {line.strip()}" for name in current}
-    return {name: text[:1].upper() + text[1:] for name, text in found.items()}
+    return found
 
 
 def free_folder(wanted: Path, config: TrainConfig) -> Path:
@@ -104,15 +104,24 @@ def free_folder(wanted: Path, config: TrainConfig) -> Path:
 
 def is_free(folder: Path, config: TrainConfig) -> bool:
     """Whether a run with `config` can begin, or go on, in a folder."""
-    if not folder.exists():
+    if not has_files(folder):
         return True
     path = folder / CONFIG_FILE
     if not path.exists():
-        return folder.is_dir() and not any(folder.iterdir())
+        return False
+    if not (folder / CHECKPOINT_FILE).exists():
+        return True  # of a run of which nothing is worth keeping
     try:
         return fingerprint(load_toml(TrainConfig, path)) == fingerprint(config)
     except ConfigError:
         return False
+
+
+def has_files(folder: Path) -> bool:
+    """Whether a folder is there and something is in it, or it is a file."""
+    if folder.is_dir():
+        return any(not path.name.startswith(".") for path in folder.iterdir())
+    return folder.exists()
 
 
 def run_of(path: Path) -> Path | None:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt
+from PySide6.QtCore import QSignalBlocker, Qt
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QAbstractSpinBox,
     QCheckBox,
     QFormLayout,
     QHeaderView,
     QLineEdit,
-    QSpinBox,
     QTableWidget,
     QTableWidgetItem,
     QWidget,
@@ -37,27 +33,25 @@ class FieldRow:
     name : in `TrainConfig`.
     label, unit : what the user reads.
     tip : what it does, and which values are worth a try.
-    high : the largest whole number that can be entered.
     """
 
     name: str
     label: str
     unit: str
     tip: str
-    high: int = 1_000_000_000
 
 
 FIELDS = (
     FieldRow("iterations", "Iterations", "", "How often the adapter is changed. A few hundred show "
              "whether it learns, thousands are usual. It can be ended earlier and kept."),
-    FieldRow("batch", "Batch", " triplets", "Pictures that are compared in an iteration: more "
-             "give a calmer loss, and take more time and memory.", 4096),
+    FieldRow("batch", "Batch", "triplets", "Pictures that are compared in an iteration: more "
+             "give a calmer loss, and take more time and memory."),
     FieldRow("lr", "Learning rate", "at its peak", "How far an iteration moves the weights. Lower "
              "it if the loss jumps or isn't finite; 1e-5 to 1e-3 are usual."),
-    FieldRow("blocks", "Adapted blocks", " last ones", "Blocks of the vision transformer that get "
-             "an adapter, counted from the end: more can learn more, and take longer.", 31),
-    FieldRow("neighbours", "Neighbours", " pictures", "Of so many of the most similar pictures one "
-             "is taken as the like one.", 1000),
+    FieldRow("blocks", "Adapted blocks", "last ones", "Blocks of the vision transformer that get "
+             "an adapter, counted from the end: more can learn more, and take longer."),
+    FieldRow("neighbours", "Neighbours", "pictures", "Of so many of the most similar pictures one "
+             "is taken as the like one."),
     FieldRow("margin", "Margin", "of the distance", "How much nearer a like picture has to be than "
              "an unlike one before nothing is left to learn from them."),
     FieldRow("audio_negatives", "Audio negatives", "the same picture with another sound", "The "
@@ -69,31 +63,19 @@ FIELDS = (
 )  # fmt: skip
 
 
-class _Calm(QObject):
-    """Keeps the wheel, which scrolls the form, from changing what it passes over."""
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        passing = isinstance(watched, QWidget) and not watched.hasFocus()
-        if event.type() is QEvent.Type.Wheel and passing:
-            event.ignore()
-            return True
-        return False
-
-
 class FieldsForm(QWidget):
     """The rows of `FIELDS`, each a control that changes the draft."""
 
     def __init__(self, draft: Draft) -> None:
         super().__init__()
         self._draft = draft
-        self._calm = _Calm(self)
-        self.controls: dict[str, QSpinBox | QLineEdit | QCheckBox] = {}
+        self.controls: dict[str, QLineEdit | QCheckBox] = {}
         self.layout_ = QFormLayout(self)
         self.layout_.setContentsMargins(0, 0, 0, 0)
         self.layout_.setVerticalSpacing(7)
         self.layout_.setHorizontalSpacing(12)
         for row in FIELDS:
-            control = self._make(row, getattr(draft.config, row.name))
+            control = self._make(row)
             control.setAccessibleName(row.label)
             control.setToolTip(row.tip)
             self.controls[row.name] = control
@@ -103,35 +85,25 @@ class FieldsForm(QWidget):
         draft.refused.connect(lambda *_: self.refresh())
         self.refresh()
 
-    def _make(self, row: FieldRow, value: Any) -> QSpinBox | QLineEdit | QCheckBox:
-        if isinstance(value, bool):
+    def _make(self, row: FieldRow) -> QLineEdit | QCheckBox:
+        if isinstance(getattr(self._draft.config, row.name), bool):
             box = QCheckBox(row.unit)
             box.toggled.connect(lambda on: self._draft.set(row.name, on))
             return box
-        if isinstance(value, int):
-            spin = QSpinBox()
-            spin.setRange(0, row.high)
-            spin.setSuffix(row.unit)
-            spin.setKeyboardTracking(False)
-            spin.setGroupSeparatorShown(True)
-            spin.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-            spin.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
-            spin.installEventFilter(self._calm)
-            spin.valueChanged.connect(lambda number: self._draft.set(row.name, number))
-            return spin
         edit = QLineEdit()
-        edit.editingFinished.connect(self._typed(row, edit))
+        edit.editingFinished.connect(lambda: self._typed(row, edit))
         return edit
 
-    def _typed(self, row: FieldRow, edit: QLineEdit) -> Callable[[], None]:
-        def take() -> None:
-            words = edit.text().split()
-            text = words[0].replace(",", ".") if words else ""
-            if text != as_text(getattr(self._draft.config, row.name)):
-                self._draft.set_text(row.name, text)
-            self.refresh()
-
-        return take
+    def _typed(self, row: FieldRow, edit: QLineEdit) -> None:
+        """Take a number; its unit may stand behind it."""
+        words = edit.text().split()
+        text = words[0] if words else ""
+        value = getattr(self._draft.config, row.name)
+        # Thousands may be set apart in whole numbers; a comma is a point in others.
+        text = text.replace(",", "" if isinstance(value, int) else ".")
+        if text != as_text(value):
+            self._draft.set_text(row.name, text)
+        self.refresh()
 
     def refresh(self) -> None:
         """Show the draft."""
@@ -141,12 +113,9 @@ class FieldsForm(QWidget):
             with QSignalBlocker(control):
                 if isinstance(control, QCheckBox):
                     control.setChecked(value)
-                elif isinstance(control, QSpinBox):
-                    if row.name == "blocks":
-                        control.setMaximum(max(MOST_BLOCKS[config.bundle], value))
-                    control.setValue(value)
                 else:
                     control.setText(f"{as_text(value)}   {row.unit}".rstrip())
+                    control.setCursorPosition(0)
             if row.name in FROM_START:
                 control.setEnabled(not config.start)
 

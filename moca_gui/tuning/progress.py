@@ -49,6 +49,7 @@ class ProgressPanel(QWidget):
         self.log.setAccessibleName("Training log")
         self.log.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self._stage = ""
+        self._step = self._total = 0
         line = QHBoxLayout()
         line.addWidget(self.state)
         line.addStretch(1)
@@ -66,6 +67,7 @@ class ProgressPanel(QWidget):
         self.curves.clear()
         self.log.clear()
         self._stage = ""
+        self._step = self._total = 0
         self.state.setText("Starting")
         self.facts.setText("")
         self.bar.setRange(0, 0)
@@ -83,9 +85,9 @@ class ProgressPanel(QWidget):
         """The run is over."""
         self.state.setText(text)
         self.write(text)
-        if self.bar.maximum() == 0:
-            self.bar.setRange(0, 1)
-            self.bar.setValue(0)
+        self.facts.setText("")
+        self.bar.setRange(0, max(self._total, 1))
+        self.bar.setValue(self._step)
 
     def follow(self, event: TrainEvent, left_s: float | None) -> None:
         """Show an event; `left_s` seconds are left, if that can be told."""
@@ -104,16 +106,20 @@ class ProgressPanel(QWidget):
             self.write(f"Iteration {event.step}: saved {event.path.name}")
 
     def _follow_stage(self, event: StageEvent) -> None:
+        self.state.setText(event.stage)
+        if self._total:
+            return  # between iterations, whose bar stays
         self.bar.setRange(0, event.total)
         self.bar.setValue(event.done)
-        count = f", {event.done:,} of {event.total:,}" if event.total else ""
-        self.state.setText(event.stage)
-        self.facts.setText(count.removeprefix(", "))
+        self.facts.setText(f"{event.done:,} of {event.total:,}" if event.total else "")
         if event.stage != self._stage:
             self._stage = event.stage
             self.write(event.stage)
 
     def _follow_step(self, event: StepEvent, left_s: float | None) -> None:
+        if not self._total:
+            self.write(f"Training, {event.total:,} iterations")
+        self._step, self._total = event.step, event.total
         self.bar.setRange(0, event.total)
         self.bar.setValue(event.step)
         self.state.setText(f"Iteration {event.step:,} of {event.total:,}")
@@ -123,9 +129,6 @@ class ProgressPanel(QWidget):
         if left_s is not None:
             facts.append(f"{format_short(left_s)} left")
         self.facts.setText("   ".join(facts))
-        if self._stage != "training":
-            self._stage = "training"
-            self.write(f"Training, {event.total:,} iterations")
         if event.loss != event.loss:
             self.write(f"Iteration {event.step}: skipped, loss or gradient isn't finite")
         self.curves.add_step(event)

@@ -19,6 +19,7 @@ from moca_core.training.config import TrainConfig
 from moca_core.training.events import SavedEvent, StepEvent
 from moca_gui.eta import Pace
 from moca_gui.jobs import Job, JobPool, JobState
+from moca_gui.tuning.draft import has_files
 from moca_gui.tuning.source import ADAPTER_FILE, BEST_FILE, CHECKPOINT_FILE, TuningSource
 
 _log = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ class TuningRun(QObject):
         checkpoint always is, so that the folder can be used with other settings.
         """
         checkpoint = folder / CHECKPOINT_FILE
-        found = folder.exists() and any(folder.iterdir())
+        found = has_files(folder)
         events = cast("Generator[Any, None, None]", self._source.fit(config, folder, stop.is_set))
         try:
             with closing(events):

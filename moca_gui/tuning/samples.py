@@ -18,6 +18,8 @@ from moca_core.types import FrameEvent, FrameResult, RgbImage, SegmentEvent, Sta
 from moca_gui.frames import to_image
 from moca_gui.runner import SegmenterLike
 
+WHEN = ("Before", "After")
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -37,7 +39,7 @@ def compare(
 ) -> Iterator[StageEvent | Sample]:
     """Run on one frame with each of two configurations, one after the other."""
     for place, config in enumerate(configs):
-        when = ("Before", "After")[place]
+        when = WHEN[place]
         yield StageEvent(f"{when}: loading the encoders")
         segmenter = make(config)
         events = cast("Generator[SegmentEvent, None, None]", segmenter.clip(clip, frames=[frame]))
@@ -116,23 +118,18 @@ class SamplesPanel(QWidget):
         self.button = QPushButton("Compare on this frame")
         self.button.setToolTip("Find what sounds in the open clip's frame, before and after")
         self.pictures = (_Picture("Before training"), _Picture("After training"))
-        self.words = (QLabel(), QLabel())
+        self.words = (QLabel(), QLabel())  # when, and what was found
         head = QHBoxLayout()
         head.addWidget(self.state, 1)
         head.addWidget(self.button)
         row = QHBoxLayout()
         row.setSpacing(12)
-        for title, picture, words in zip(
-            ("Before", "After"), self.pictures, self.words, strict=True
-        ):
+        for picture, words in zip(self.pictures, self.words, strict=True):
             column = QVBoxLayout()
-            heading = QLabel(title)
-            heading.setObjectName("heading")
-            words.setObjectName("dim")
+            words.setObjectName("heading")
             words.setWordWrap(True)
-            column.addWidget(heading)
-            column.addWidget(picture, 1)
             column.addWidget(words)
+            column.addWidget(picture, 1)
             row.addLayout(column, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(12, 12, 12, 12)
@@ -144,14 +141,14 @@ class SamplesPanel(QWidget):
     def clear(self, text: str) -> None:
         """Show no pictures, but why."""
         self.state.setText(text)
-        for picture, words in zip(self.pictures, self.words, strict=True):
+        for when, picture, words in zip(WHEN, self.pictures, self.words, strict=True):
             picture.show_image(None)
-            words.setText("")
+            words.setText(when)
 
     def show_event(self, event: StageEvent | Sample) -> None:
         """Show a picture, or what happens."""
         if isinstance(event, Sample):
             self.pictures[event.place].show_image(event.image)
-            self.words[event.place].setText(event.about)
+            self.words[event.place].setText(f"{WHEN[event.place]}: {event.about}")
         else:
             self.state.setText(event.stage)

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 from moca_core.models.registry import BUNDLES, bundle_row
 from moca_gui.dialogs.choosing import ask_file, ask_folder
 from moca_gui.tuning.data import DataChoice, PathEdit
-from moca_gui.tuning.draft import Draft, free_folder, is_free
+from moca_gui.tuning.draft import Draft, free_folder, has_files, is_free
 from moca_gui.tuning.fields import FieldsForm
 
 WIDTH_PX = 392
@@ -42,6 +42,7 @@ class SetupPanel(QScrollArea):
         self._draft = draft
         self._runs = runs
         self._own_folder = False  # the user chose it
+        self._finished: set[Path] = set()  # folders of runs that came to their end
         self._make_parts()
         self._lay_out()
         draft.changed.connect(self.refresh)
@@ -177,15 +178,26 @@ class SetupPanel(QScrollArea):
         folder = self.output
         if not is_free(folder, self._draft.config):
             text = "Other files or another run are there: choose another folder."
-        elif folder.exists() and any(folder.iterdir()):
+        elif has_files(folder):
             text = "Goes on with the run that is there."
+            if folder in self._finished:
+                text = "This run is finished: change a setting, or choose another folder."
         else:
             text = ""
         _say(self.folder_note, text)
         self.folder_changed.emit()
 
-    def look_again(self) -> None:
-        """See what the output folder holds now."""
+    @property
+    def startable(self) -> bool:
+        """Whether a run can begin, or go on, in the output folder."""
+        if not self.folder.text or self.output in self._finished:
+            return False
+        return is_free(self.output, self._draft.config)
+
+    def look_again(self, finished: Path | None = None) -> None:
+        """See what the output folder holds now that a run has ended; `finished`, or not."""
+        if finished is not None:
+            self._finished.add(finished)
         self._propose_folder()
 
 

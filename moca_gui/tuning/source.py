@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 ADAPTER_FILE, BEST_FILE, CONFIG_FILE = "adapter.safetensors", "best.safetensors", "config.toml"
 CHECKPOINT_FILE = "last.pt"
 """As in `moca_core.training`'s `run` and `checkpoint`, which import torch."""
+RUN_FILES = (
+    *(ADAPTER_FILE, BEST_FILE, CONFIG_FILE, CHECKPOINT_FILE, ".lock"),
+    *("check.csv", "metrics.csv", "events.jsonl", "pairs-training.npz", "pairs-validation.npz"),
+)
+"""All that a run leaves in its folder."""
 
 ROWS_SHOWN = 2000
 """Rows of a check that a table shows; all of them are in its CSV file."""
@@ -143,12 +148,8 @@ class LocalTuning:
 
     def remove(self, folder: Path) -> None:
         """Remove the files of a run; raises `StorageError`."""
-        from moca_core.training import checkpoint, run
-
-        names = (run.CONFIG, run.BEST, run.ADAPTER, run.CHECK, run.METRICS, run.EVENTS)
-        pairs = [run.PAIRS.format(part) for part in ("training", "validation")]
         try:
-            for name in (*names, *pairs, checkpoint.LAST):
+            for name in RUN_FILES:
                 (folder / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only succeeds on an empty one
