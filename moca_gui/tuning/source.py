@@ -179,11 +179,12 @@ class LocalTuning:
             raise StorageError(
                 f"{path}: can't be read ({error.strerror or error})", "Choose another file."
             ) from error
-        name = f"{title_of(path)}-{hashlib.sha256(content).hexdigest()[:8]}.safetensors"
-        place = paths.adapters_dir() / name
-        if path.resolve() != place.resolve():
+        place = path
+        if path.parent != paths.adapters_dir():
+            name = f"{title_of(path)}-{hashlib.sha256(content).hexdigest()[:8]}.safetensors"
+            place = paths.adapters_dir() / name
             write_bytes(place, content)
-        os.utime(place)
+        os.utime(place)  # the last to be dropped
         _prune(place)
         yield AdapterFacts(place, found.config.bundle, about_adapter(found.config, found.info))
 

@@ -318,9 +318,7 @@ def test_other_encoders_ask_for_their_terms(dialog, qtbot):
     assert "non-commercial" in dialog.setup.terms.text()
 
 
-def test_files_that_lack_are_fetched_and_then_it_starts(
-    tuning, services, make_window, data, qtbot
-):
+def test_files_that_lack_are_fetched_and_then_it_starts(tuning, services, make_window, data, qtbot):
     services["weights"] = FakeWeights(missing=True)
     window = make_window()
     window.fine_tune.show()
