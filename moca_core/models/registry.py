@@ -56,7 +56,9 @@ BUNDLES: tuple[BundleRow, ...] = (
     BundleRow(
         name="imagebind",
         title="ImageBind, DINO and SAM",
-        about="The paper's encoders, learnt without class labels. Slow without a GPU; 5.3 GB of files.",
+        about=(
+            "The paper's encoders, learnt without class labels. Slow without a GPU; 5.3 GB of files."
+        ),
         terms=(
             "ImageBind's weights are licensed under CC BY-NC-SA 4.0: you may use them, and what "
             "you make with them, for non-commercial purposes only. SAM's and DINO's weights are "

@@ -58,6 +58,7 @@ def test_the_loss_is_that_of_the_distances() -> None:
     learner = small_learner()
     batch = batch_of(Kinds(), ROWS)
     loss, said = learner(batch)
+    loss = loss.detach()
 
     def enhanced(tokens: Tensor, audio: Tensor) -> Tensor:
         return learner.adapter.run(small_trunk(), tokens, audio)[:, 1:]
