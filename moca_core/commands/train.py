@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,11 @@ from moca_core.commands.running import StopRequest, say, show, warn
 from moca_core.commands.terms import show_terms_once
 from moca_core.config import load_toml, with_values
 from moca_core.errors import ConfigError
-from moca_core.export.results import prepare_folder
 from moca_core.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from moca_core.training.events import TrainEvent
+    from moca_core.training.processes import Processes
 
 HELP = (
     "Train an adapter of a bundle's vision transformer on pictures with sounds, without masks. "
@@ -51,37 +52,49 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train to the end, or until it is stopped."""
     from moca_core.training.processes import joined
-    from moca_core.training.run import fit
 
     config, folder = _run_of(args)
-    prepare_folder(folder)
-    show_terms_once(config.bundle)
-    printer: ProgressPrinter | None = None
-    last = 0
-    try:
-        with (
-            joined(cuda=_on_gpu(config)) as processes,
-            StopRequest() as stop,
-            closing(fit(config, folder, processes)) as events,
-        ):
-            printer = ProgressPrinter(args.quiet or not processes.first)
-            for event in events:
-                last = _show(printer, event, last)
-                if stop.asked:
-                    break
-            stopped = stop.asked and last < config.iterations
-    finally:
-        if printer is not None:
+    with joined(cuda=_on_gpu(config)) as processes, StopRequest() as stop:
+        if not processes.first:
+            # The first one speaks for all.
+            step = _followed(config, folder, processes, None, stop)
+            return DONE if step == config.iterations else STOPPED
+        show_terms_once(config.bundle)
+        printer = ProgressPrinter(args.quiet)
+        try:
+            step = _followed(config, folder, processes, printer, stop)
+        finally:
             printer.finish()
-    if stopped:
-        warn(
-            f"Stopped after iteration {last}. `moca train --resume {folder}` goes on from the last "
-            "checkpoint."
-        )
-        return STOPPED
-    if processes.first:
-        say(f"{folder / 'adapter.safetensors'}: trained for {config.iterations} iterations")
-    return DONE
+    if step == config.iterations:
+        say(f"{folder / 'adapter.safetensors'}: trained for {step} iterations", args.quiet)
+        return DONE
+    done = f"after iteration {step}; it is saved" if step else "before it trained"
+    warn(f"Stopped {done}. `moca train --resume {folder}` goes on from there.")
+    return STOPPED
+
+
+def _followed(
+    config: TrainConfig,
+    folder: Path,
+    processes: Processes,
+    printer: ProgressPrinter | None,
+    stop: StopRequest,
+) -> int | None:
+    """Train, showing how far it is; returns the iterations done, None without any."""
+    from moca_core.training.events import SavedEvent, StepEvent
+    from moca_core.training.run import fit
+
+    step: int | None = None
+    with closing(fit(config, folder, processes, lambda: stop.asked)) as events:
+        for event in events:
+            if isinstance(event, StepEvent | SavedEvent):
+                step = event.step
+            if printer is not None:
+                _show(printer, event, step is not None)
+            # Once it trains, it ends by itself, and saves.
+            if stop.asked and step is None:
+                return None
+    return step
 
 
 def _run_of(args: argparse.Namespace) -> tuple[TrainConfig, Path]:
@@ -99,7 +112,18 @@ def _run_of(args: argparse.Namespace) -> tuple[TrainConfig, Path]:
     if not config.data:
         raise ConfigError("data = ''", "Name the data: in CONFIG.toml, or with --set data=FOLDER.")
     folder = args.out or args.config.with_name(f"{args.config.stem}-run")
-    return config, folder
+    return _located(config), folder
+
+
+def _located(config: TrainConfig) -> TrainConfig:
+    """With whole paths, so that a run can be taken up from any folder."""
+
+    def whole(path: str) -> str:
+        return str(Path(path).expanduser().absolute()) if path else ""
+
+    return replace(
+        config, data=whole(config.data), videos=whole(config.videos), start=whole(config.start)
+    )
 
 
 def _on_gpu(config: TrainConfig) -> bool:
@@ -108,17 +132,16 @@ def _on_gpu(config: TrainConfig) -> bool:
     return config.device != "cpu" and torch.cuda.is_available()
 
 
-def _show(printer: ProgressPrinter, event: TrainEvent, last: int) -> int:
-    """Show an event; returns the iterations done."""
+def _show(printer: ProgressPrinter, event: TrainEvent, trains: bool) -> None:
+    """Show an event; `trains` tells whether iterations have begun."""
     from moca_core.training.events import SavedEvent, StepEvent, ValidationEvent
 
     if isinstance(event, StepEvent):
         printer.update(f"loss {event.loss:.4f}", event.step, event.total, "iterations")
-        return event.step
-    if isinstance(event, ValidationEvent):
+    elif isinstance(event, ValidationEvent):
         scores = ", ".join(f"{name} {value:.4f}" for name, value in event.scores.items())
         best = " (best)" if event.best else ""
         printer.note(f"After {event.step} iterations, held out: {scores}{best}")
-    elif not isinstance(event, SavedEvent):
+    # The parts of a validation would take the bar from the iterations, and their rate.
+    elif not isinstance(event, SavedEvent) and not trains:
         show(printer, "Training", event)
-    return last

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from moca_core.device import DeviceChoice
-from moca_core.models import weights
+from moca_core.models import specs, weights
 from moca_core.models.adapter import HOSTS
 from moca_core.models.compute import torch_dtype
 from moca_core.models.imagebind import ImageBind
@@ -34,6 +36,7 @@ class Frozen:
     grid : (rows, columns) of the patch tokens.
     audio_shape : (M, Da) of the tokens of one audio window.
     window_s, rate_hz : of that window.
+    identity : names the weights files by their content; "" where there are none.
     """
 
     bundle: str
@@ -45,6 +48,7 @@ class Frozen:
     rate_hz: int
     _embedded: Callable[[Sequence[RgbImage]], Tensor]
     _heard: Callable[[NDArray[np.float32]], Tensor]
+    identity: str = ""
 
     def blocks(self, count: int) -> tuple[int, ...]:
         """Numbers of the last `count` blocks that run."""
@@ -121,7 +125,16 @@ def load_frozen(bundle: str, device: DeviceChoice, side: int = 0) -> Frozen:
     side = side or bundle_row(bundle).image_side
     if bundle == "imagebind":
         path = weights.locate("imagebind_huge.pth")
-        return frozen_imagebind(ImageBind.from_file(path, device.device, torch_dtype(device)), side)
-    vit = SaliencyViT.from_file(weights.locate("vit_s_focus.onnx"), device.device)
-    yamnet = YamNet.from_file(weights.locate("yamnet.tflite"), device.device)
-    return frozen_compact(vit, yamnet, side)
+        model = ImageBind.from_file(path, device.device, torch_dtype(device))
+        return replace(frozen_imagebind(model, side), identity=_identity(path))
+    files = weights.locate("vit_s_focus.onnx"), weights.locate("yamnet.tflite")
+    vit = SaliencyViT.from_file(files[0], device.device)
+    yamnet = YamNet.from_file(files[1], device.device)
+    return replace(frozen_compact(vit, yamnet, side), identity=_identity(*files))
+
+
+def _identity(*files: Path) -> str:
+    """Eight hex digits of the content of weights files, for folders of what they made."""
+    rows = [row for path in files if (row := specs.row_named(path.name))]
+    hashes = "".join(weights.hash_of(row) for row in rows)
+    return hashlib.sha256(hashes.encode()).hexdigest()[:8]

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -22,8 +23,14 @@ from numpy.typing import NDArray
 from moca_core.errors import StorageError
 from moca_core.models.filelock import FileLock
 
-_HINT = "Free some space, or choose another folder for the run."
+_HINT = "Free some space, or set MOCA_CACHE_DIR to a folder on a larger disk."
 _ITEMSIZE = 2  # float16
+_MOST_RUNS = 32
+"""That compute features in one folder at a time."""
+
+
+class ShardTakenError(StorageError):
+    """Another process writes these files."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,11 @@ class FeatureShape:
         """Bytes of one item's audio tokens on disk."""
         return self.audio[0] * self.audio[1] * _ITEMSIZE
 
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one item on disk."""
+        return self.visual_bytes + self.audio_bytes
+
 
 class FeatureCache:
     """Features of items by their keys, in float16.
@@ -56,8 +68,8 @@ class FeatureCache:
 
     Raises
     ------
-    StorageError : the folder can't be written, holds features of other shapes, or another process
-        writes this shard.
+    StorageError : the folder can't be written, or holds features of other shapes.
+    ShardTakenError : another process writes this shard.
     """
 
     def __init__(self, folder: Path, shape: FeatureShape, shard: str = "0") -> None:
@@ -68,7 +80,7 @@ class FeatureCache:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 if not files.enter_context(FileLock(folder / f"{shard}.lock")).acquire():
-                    raise StorageError(
+                    raise ShardTakenError(
                         f"{folder}: another process is writing features there",
                         "Wait for it, or choose another folder.",
                     )
@@ -127,6 +139,16 @@ class FeatureCache:
         """(B, M, Da) float32 of items that are there; raises `KeyError`."""
         return np.stack([self._row(key, "audio") for key in keys]).astype(np.float32)
 
+    def ensure_space(self, count: int) -> None:
+        """Raise `StorageError` unless the disk has room for so many more items."""
+        needed, free = count * self.shape.item_bytes, shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise StorageError(
+                f"{self.folder}: features of {count} items need {needed / 1e9:.1f} GB, "
+                f"{free / 1e9:.1f} GB are free",
+                _HINT,
+            )
+
     def reload(self) -> None:
         """See what other processes have added since; raises `StorageError`."""
         try:
@@ -137,8 +159,12 @@ class FeatureCache:
                 f"{self.folder}: can't be read ({error.strerror or error})", _HINT
             ) from error
 
+    def end_writing(self) -> None:
+        """Let others write this shard; what is there can still be read."""
+        self._files.close()
+
     def close(self) -> None:
-        """Release the files."""
+        """Release the files. May be called twice."""
         self._maps.clear()
         self._files.close()
 
@@ -187,3 +213,22 @@ class FeatureCache:
 def _for_update(path: Path) -> IO[bytes]:
     path.touch()
     return path.open("r+b")
+
+
+def open_cache(folder: Path, shape: FeatureShape, rank: int = 0, count: int = 1) -> FeatureCache:
+    """The cache in a folder with a shard that no other process writes.
+
+    Runs side by side may compute the same features then; it costs time, and harms nothing.
+
+    Parameters
+    ----------
+    rank, count : which of how many processes of one run asks; no two ask for the same shard.
+
+    Raises
+    ------
+    StorageError : see `FeatureCache`.
+    """
+    for turn in range(_MOST_RUNS):
+        with suppress(ShardTakenError):
+            return FeatureCache(folder, shape, str(rank + turn * count))
+    return FeatureCache(folder, shape, str(rank))

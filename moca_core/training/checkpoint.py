@@ -27,7 +27,9 @@ class State:
     step : iterations done.
     learner, optimiser : state dicts.
     mean : running mean of the learner's weights; empty without one.
+    scaler : of a loss in float16; empty without one.
     best : lowest validation loss so far.
+    scores, validated : of the last validation, and after which iteration it was.
     skipped, in_a_row : iterations that were skipped, and how many of them just now.
     """
 
@@ -35,7 +37,10 @@ class State:
     learner: Mapping[str, Tensor] = field(default_factory=dict)
     optimiser: Mapping[str, Any] = field(default_factory=dict)
     mean: Mapping[str, Tensor] = field(default_factory=dict)
+    scaler: Mapping[str, Any] = field(default_factory=dict)
     best: float = float("inf")
+    scores: Mapping[str, float] = field(default_factory=dict)
+    validated: int = -1
     skipped: int = 0
     in_a_row: int = 0
 
@@ -72,17 +77,18 @@ def load(identity: str, folder: Path) -> State | None:
         content = torch.load(path, map_location="cpu", weights_only=True)
         version = content.pop("version")
         made_with = content.pop("identity")
+        state = State(**content) if version == _VERSION else None
     except Exception as error:
         # Damaged bytes fail in whatever way they happen to be read.
         raise WeightsError(
             f"{path}: damaged, or no checkpoint of a run",
             "Remove it to begin the run anew; adapters that were saved beside it are whole.",
         ) from error
-    if version != _VERSION:
+    if state is None:
         raise WeightsError(f"{path}: of version {version}", "Update the program to go on with it.")
     if made_with != identity:
         raise ConfigError(
             f"{folder}: its checkpoint was made with another configuration",
             "Resume it with its own (config.toml beside it), or choose another folder.",
         )
-    return State(**content)
+    return state

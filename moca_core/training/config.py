@@ -101,6 +101,7 @@ class TrainConfig:
             ("save_every", 1),
             ("warmup", 0),
             ("limit", 0),
+            ("seed", 0),
             ("pma_radius", -1),
         ):
             value = getattr(self, name)
@@ -112,6 +113,13 @@ class TrainConfig:
             value = getattr(self, name)
             check(0 <= value < float("inf"), f"{name} = {value}", "Use a number from 0.")
         check(0 <= self.pma_alpha <= 1, f"pma_alpha = {self.pma_alpha}", "Use 0 to 1.")
-        check(self.pma_window % 2 == 1, f"pma_window = {self.pma_window}", "Use an odd number.")
+        check(self.neighbours <= 100, f"neighbours = {self.neighbours}", "Use 1 to 100.")
+        texts = all(isinstance(name, str) for name in self.subsets)
+        check(texts, f"subsets = {list(self.subsets)}", 'Use names in quotes, such as ["single"].')
+        check(
+            self.pma_window > 0 and self.pma_window % 2 == 1,
+            f"pma_window = {self.pma_window}",
+            "Use an odd number.",
+        )
         check(0 <= self.ema < 1, f"ema = {self.ema}", "Use 0 (none) to 0.9999.")
         check(0 <= self.validation <= 0.5, f"validation = {self.validation}", "Use 0 to 0.5.")

@@ -15,7 +15,7 @@ from moca_core.training.memory import stamp
 from moca_core.training.pairs import PairTable
 from moca_core.types import StageEvent
 
-_TOGETHER = 8
+_TOGETHER = 4
 """Pictures that are looked at at once."""
 
 
@@ -101,11 +101,12 @@ def fill(
     StorageError : the disk is full; what was there stays.
     """
     lacking = [place for place, key in enumerate(keys) if key not in cache]
+    cache.ensure_space(len(lacking))
     with ItemReader(frozen.window_s, frozen.rate_hz) as reader:
         for begin in range(0, len(lacking), _TOGETHER):
             part = lacking[begin : begin + _TOGETHER]
             rgbs, waves = zip(*(reader.read(items[place]) for place in part), strict=True)
             visual = frozen.prefix(rgbs, first)
-            for place, tokens, wave in zip(part, visual, waves, strict=True):
+            for done, (place, tokens, wave) in enumerate(zip(part, visual, waves, strict=True), 1):
                 cache.add(keys[place], tokens, frozen.hear(wave))
-            yield StageEvent("Features of the frozen blocks", begin + len(part), len(lacking))
+                yield StageEvent("Features of the frozen blocks", begin + done, len(lacking))

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from moca_core.errors import MocaError
+from moca_core.types import StageEvent
+
+_JOIN = timedelta(minutes=2)
+_EXCHANGE = timedelta(minutes=10)
+"""Longest that processes wait for each other to come, and within an iteration."""
+_LOOK_S = 0.1
+_LEFT = "left"
+
+
+class ProcessError(MocaError):
+    """Another process has ended, or doesn't answer: this one can't go on alone."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +35,37 @@ class Processes:
     rank: int = 0
     count: int = 1
     local: int = 0
+    _store: dist.Store | None = field(default=None, repr=False, compare=False)
+    _turns: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
 
     @property
     def first(self) -> bool:
         """Whether this one writes what all share."""
         return self.rank == 0
+
+    def waiting(self) -> Iterator[StageEvent]:
+        """Go on when every process is here; yields while it waits, for hours if need be.
+
+        What one process does for all takes longer than an exchange of tensors may.
+
+        Raises
+        ------
+        ProcessError : another process has ended.
+        """
+        if self._store is None:
+            return
+        name = f"turn-{next(self._turns)}"
+        try:
+            here = self._store.add(name, 1)
+            while here < self.count:
+                if self._store.check([_LEFT]):
+                    raise _ended()
+                yield StageEvent("Waiting for the other processes")
+                time.sleep(_LOOK_S)
+                here = self._store.add(name, 0)
+        except RuntimeError as error:
+            # The process that holds the store has gone.
+            raise _ended() from error
 
 
 @contextmanager
@@ -33,17 +75,60 @@ def joined(cuda: bool) -> Iterator[Processes]:
     Parameters
     ----------
     cuda : they compute on GPUs.
+
+    Raises
+    ------
+    ProcessError : the others don't come, or one of them ends before this one.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield Processes()
         return
-    dist.init_process_group("nccl" if cuda else "gloo")
+    store, rank, count = _met()
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if cuda else "gloo",
+        store=dist.PrefixStore("group", store),
+        rank=rank,
+        world_size=count,
+        timeout=_EXCHANGE,
+    )
+    own = dist.PrefixStore("own", store)
     try:
-        yield Processes(
-            dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0"))
-        )
+        yield Processes(rank, count, int(os.environ.get("LOCAL_RANK", "0")), own)
+    except RuntimeError as error:
+        # An exchange fails in whatever way the library meets a peer that isn't there.
+        if _has_left(own):
+            raise _ended() from error
+        raise
     finally:
+        with suppress(RuntimeError):
+            own.set(_LEFT, str(rank))
         dist.destroy_process_group()
+
+
+def _met() -> tuple[dist.Store, int, int]:
+    """The store that the processes share, the number of this one, and how many there are."""
+    try:
+        return next(dist.rendezvous("env://", timeout=_JOIN))
+    except (RuntimeError, ValueError) as error:
+        where = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise ProcessError(
+            f"the processes don't meet at {where} ({str(error).splitlines()[0]})",
+            "Start all of them with torchrun, and see that they reach this address.",
+        ) from error
+
+
+def _has_left(store: dist.Store) -> bool:
+    try:
+        return store.check([_LEFT])
+    except RuntimeError:
+        return True
+
+
+def _ended() -> ProcessError:
+    return ProcessError(
+        "another process has ended",
+        "Its own message says why. The same command goes on from the last checkpoint.",
+    )
 
 
 def gathered(values: Tensor) -> Tensor:
@@ -68,9 +153,3 @@ def averaged(values: Mapping[str, Tensor]) -> dict[str, float]:
         dist.all_reduce(stacked)
         stacked /= dist.get_world_size()
     return dict(zip(values, stacked.tolist(), strict=True))
-
-
-def wait_for_all() -> None:
-    """Go on when every process is here."""
-    if dist.is_initialized():
-        dist.barrier()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +13,20 @@ from numpy.typing import NDArray
 
 from moca_core import paths
 from moca_core.config import fingerprint, load_toml, save_toml
-from moca_core.device import choose_device
+from moca_core.device import DeviceChoice, choose_device
 from moca_core.errors import ConfigError, DatasetError, StorageError
 from moca_core.export.results import versions
-from moca_core.models.adapter import Adapter, adapter_config
+from moca_core.heap import keep_freed_memory
+from moca_core.models.adapter import Adapter, AdapterConfig, adapter_config
+from moca_core.models.filelock import FileLock
 from moca_core.models.frozen import Frozen, load_frozen
 from moca_core.models.registry import bundle_row
-from moca_core.training.cache import FeatureCache
+from moca_core.training import checkpoint
+from moca_core.training.cache import FeatureCache, open_cache
 from moca_core.training.check import CheckReport, check, check_recordings
 from moca_core.training.config import TrainConfig
 from moca_core.training.data import ItemSet
-from moca_core.training.events import (
-    SavedEvent,
-    StepEvent,
-    TrainEvent,
-    ValidationEvent,
-)
+from moca_core.training.events import SavedEvent, TrainEvent, ValidationEvent
 from moca_core.training.examples import (
     CachedExamples,
     feature_keys,
@@ -40,16 +36,19 @@ from moca_core.training.examples import (
 )
 from moca_core.training.layouts import Choice, index_items
 from moca_core.training.learner import Learner
+from moca_core.training.log import RunLog
 from moca_core.training.memory import remembered
-from moca_core.training.pairs import PairConfig, make_pairs
-from moca_core.training.processes import Processes, wait_for_all
-from moca_core.training.retrieval import load_retriever
+from moca_core.training.pairs import PairConfig, PairTable, make_pairs
+from moca_core.training.processes import Processes
+from moca_core.training.retrieval import Retrieve, load_retriever
 from moca_core.training.trainer import Parts, Trainer
 from moca_core.types import NoteEvent, StageEvent
 
 CONFIG, BEST, ADAPTER = "config.toml", "best.safetensors", "adapter.safetensors"
-CHECK, METRICS, EVENTS = "check.csv", "metrics.csv", "events.jsonl"
+CHECK = "check.csv"
 PAIRS = "pairs-{}.npz"
+_TRAINING, _VALIDATION = "training", "validation"
+_LOCK = ".lock"
 
 
 def fit(
@@ -62,40 +61,43 @@ def fit(
 
     The folder then holds the configuration, what was left out of the data, the pairs, a table of
     all iterations, the last checkpoint, and the best and the last adapter. Called again with the
-    same configuration it goes on from the checkpoint.
+    same configuration it goes on from the checkpoint; a run that is done is told at once.
 
     Parameters
     ----------
-    stop : asked after each iteration, of a single process; once it is true, the checkpoint and the
-        adapter are saved as they are and the run ends.
+    stop : asked after each iteration and within validations; once it is true of any of the
+        processes, the checkpoint and the adapter are saved as they are and the run ends.
 
     Raises
     ------
     ConfigError, DatasetError, WeightsError, StorageError, DeviceError : what can't work.
+    ProcessError : another process has ended.
     TrainingError : the numbers don't stay finite.
     """
     own = processes or Processes()
-    _keep_config(config, folder, own)
-    device = choose_device(config.device, config.precision, bundle_row(config.bundle).gpu_bytes)
-    items = yield from _items(config, folder, own)
-    yield StageEvent("Loading the encoders")
-    frozen = load_frozen(config.bundle, device)
-    learner = _learner(config, frozen, device.device)
-    own_part = learner.adapter.describe(frozen.trunk)
-    yield NoteEvent(f"The adapter has {own_part}.")
-    with ExitStack() as open_files:
+    with ExitStack() as held:
+        if own.first:
+            held.enter_context(_occupied(folder))
+        begun = _keep_config(config, folder, own)
+        if begun is not None and _is_done(begun, config, folder):
+            yield NoteEvent(f"This run was done before: {config.iterations} iterations.")
+            yield SavedEvent(config.iterations, folder / ADAPTER)
+            return
+        device = _device(config, own)
+        yield StageEvent("Loading the encoders")
+        frozen = load_frozen(config.bundle, device)
+        learner = _learner(config, frozen, device.device)
+        retrieve = load_retriever(config.bundle, device.device)
+        own_part = learner.adapter.describe(frozen.trunk)
+        yield NoteEvent(f"The adapter has {own_part}.")
+        items = yield from _items(config, folder, own)
         cache = yield from _features(config, items, frozen, learner.adapter.config.entry, own)
-        open_files.callback(cache.close)
+        held.callback(cache.close)
         training, held_out = yield from _split(config, items)
+        source = _Source(config, folder, cache, retrieve, own, begun is not None)
         parts = Parts(
-            (yield from _examples(config, training, cache, folder / PAIRS.format("training"), own)),
-            None
-            if held_out is None
-            else (
-                yield from _examples(
-                    config, held_out, cache, folder / PAIRS.format("validation"), own
-                )
-            ),
+            (yield from source.examples(training, _TRAINING)),
+            None if held_out is None else (yield from source.examples(held_out, _VALIDATION)),
         )
         trainer = Trainer(config, learner, parts, folder, device, own)
         if trainer.state.step:
@@ -108,16 +110,67 @@ def resume_config(folder: Path) -> TrainConfig:
     return load_toml(TrainConfig, folder / CONFIG)
 
 
-def _keep_config(config: TrainConfig, folder: Path, own: Processes) -> None:
-    """Write the configuration, unless another run is in the folder."""
+def _occupied(folder: Path) -> FileLock:
+    """A lock that keeps other runs out of the folder; raises `StorageError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK)
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: can't be written ({error.strerror or error})",
+            "Choose another folder, or change its permissions.",
+        ) from error
+    if not lock.acquire():
+        with lock:
+            raise StorageError(
+                f"{folder}: a run is going on there", "Wait for it, or choose another folder."
+            )
+    return lock
+
+
+def _keep_config(config: TrainConfig, folder: Path, own: Processes) -> checkpoint.State | None:
+    """Write the configuration unless another run is in the folder; returns the state of this one.
+
+    Before its first checkpoint nothing of a run is worth keeping: its settings may be put right.
+    """
     path = folder / CONFIG
-    if path.exists() and fingerprint(resume_config(folder)) != fingerprint(config):
+    has_begun = (folder / checkpoint.LAST).exists()
+    if has_begun and path.exists() and fingerprint(resume_config(folder)) != fingerprint(config):
         raise ConfigError(
             f"{folder}: another run is there",
             "Choose another folder, or go on with that run's own configuration (--resume).",
         )
-    if own.first:
+    state = checkpoint.load(fingerprint(config), folder)
+    if own.first and not (state and path.exists()):
         save_toml(config, path)
+    return state
+
+
+def _is_done(state: checkpoint.State, config: TrainConfig, folder: Path) -> bool:
+    validates = (folder / PAIRS.format(_VALIDATION)).exists()
+    return (
+        state.step == config.iterations
+        and (state.validated == state.step or not validates)
+        and (folder / ADAPTER).exists()
+    )
+
+
+def _device(config: TrainConfig, own: Processes) -> DeviceChoice:
+    """What computes; each of several processes has a GPU of its own."""
+    request = config.device
+    if own.count > 1 and request != "cpu" and torch.cuda.is_available():
+        if request not in ("auto", "cuda"):
+            raise ConfigError(
+                f"device = {request} for {own.count} processes",
+                "Use cuda or auto: each process then takes a GPU of its own.",
+            )
+        request = f"cuda:{own.local}"
+    device = choose_device(request, config.precision, bundle_row(config.bundle).gpu_bytes)
+    if device.device == "cpu":
+        keep_freed_memory()
+    else:
+        torch.cuda.set_device(device.device)
+    return device
 
 
 def checked(
@@ -131,7 +184,7 @@ def checked(
     items = items.limited(config.limit)
     row = bundle_row(config.bundle)
     if not own.first:
-        wait_for_all()  # then what the first process found is remembered
+        yield from own.waiting()  # then what the first process found is remembered
     with remembered("check", items.root) as memory:
         return (yield from check(items, row.window_s, row.rate_hz, memory))
 
@@ -143,25 +196,57 @@ def _items(
     report = yield from checked(config, own)
     if own.first:
         report.write_csv(folder / CHECK)
-        wait_for_all()
+        yield from own.waiting()
     if report.problems:
         yield NoteEvent(
             f"{len(report.problems)} of {len(report.items)} items are left out "
             f"({report.summary()}); see {folder / CHECK}"
         )
     rest = report.rest()
+    if _has_one_sound(rest):
+        raise DatasetError(
+            f"{rest.root}: all items have one sound",
+            "Training compares different sounds: add clips of other things.",
+        )
     yield NoteEvent(f"{len(rest)} items of {len(set(rest.recordings.tolist()))} recordings.")
     return rest
 
 
+def _has_one_sound(items: ItemSet) -> bool:
+    return len(set(sound_numbers(items).tolist())) < 2
+
+
 def _learner(config: TrainConfig, frozen: Frozen, device: str) -> Learner:
-    torch.manual_seed(config.seed)
-    if config.start:
-        adapter = Adapter.load(Path(config.start), config.bundle)
-    else:
-        sizes = adapter_config(config.bundle, config.blocks, config.reduction, config.latents)
+    """The trained parts, as the seed or the file to start from has them."""
+    sizes = adapter_config(config.bundle, config.blocks, config.reduction, config.latents)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
         adapter = Adapter(sizes)
-    return Learner(adapter, frozen.trunk, frozen.stop, frozen.grid, config).to(device)
+        if config.start:
+            adapter = Adapter.load(Path(config.start), config.bundle)
+            _check_sizes(adapter.config, sizes, config.start)
+        learner = Learner(adapter, frozen.trunk, frozen.stop, frozen.grid, config)
+    return learner.to(device)
+
+
+def _check_sizes(found: AdapterConfig, wanted: AdapterConfig, path: str) -> None:
+    """Raise `ConfigError` unless an adapter to start from has the sizes of the configuration.
+
+    Neither silently gives way: a configuration says what its run trains.
+    """
+    if found == wanted:
+        return
+    last = adapter_config(found.bundle, len(found.blocks), found.reduction, found.latents)
+    values = f"blocks={len(found.blocks)}, latents={found.latents}, reduction={found.reduction}"
+    if found.blocks != last.blocks:
+        raise ConfigError(
+            f"{path}: adapts blocks {found.blocks}, training the last ones",
+            "Start from another adapter, or from none.",
+        )
+    raise ConfigError(
+        f"{path}: an adapter of other sizes than the configuration's",
+        f"To start from it set {values}.",
+    )
 
 
 def _features(
@@ -170,15 +255,18 @@ def _features(
     """Features of all items; several processes compute a part each."""
     shape = feature_shape(frozen)
     name = f"{config.bundle}-{first}-{shape.visual[0]}-{shape.audio[0]}"
+    if frozen.identity:
+        name += f"-{frozen.identity}"
     folder = paths.cache_dir() / "training" / f"features-{name}"
     keys = feature_keys(items)
-    cache = FeatureCache(folder, shape, str(own.rank))
+    cache = open_cache(folder, shape, own.rank, own.count)
     try:
         places = np.arange(own.rank, len(items), own.count)
         part = [keys[place] for place in places]
         yield from fill(cache, items.take(places), part, frozen, first)
-        wait_for_all()
+        yield from own.waiting()
         cache.reload()
+        cache.end_writing()
     except BaseException:
         cache.close()
         raise
@@ -196,8 +284,8 @@ def _split(
     try:
         for part in (training, held_out):
             check_recordings(part)
-        if len(set(sound_numbers(held_out).tolist())) < 2:
-            raise DatasetError("one sound")
+            if _has_one_sound(part):
+                raise DatasetError("one sound")
     except DatasetError:
         yield NoteEvent("There are too few recordings to hold some out: nothing is validated.")
         return items, None
@@ -223,138 +311,99 @@ def _held_out(items: ItemSet, config: TrainConfig) -> NDArray[np.bool_]:
     return order[recordings] % count == 0
 
 
-def _examples(
-    config: TrainConfig, items: ItemSet, cache: FeatureCache, path: Path, own: Processes
-) -> Generator[TrainEvent, None, CachedExamples]:
-    """Items with their pairs, which are stored with the run."""
-    sounds = sound_numbers(items)
-    if len(set(sounds.tolist())) < 2:
-        raise DatasetError(
-            f"{items.root}: all items have one sound",
-            "Training compares different sounds: add clips of other things.",
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """Makes examples of items: with their pairs, which are stored with the run."""
+
+    config: TrainConfig
+    folder: Path
+    cache: FeatureCache
+    retrieve: Retrieve
+    own: Processes
+    begun: bool
+
+    def examples(self, items: ItemSet, name: str) -> Generator[TrainEvent, None, CachedExamples]:
+        """The items with their features and pairs; several processes read what the first made."""
+        path = self.folder / PAIRS.format(name)
+        if self.own.first:
+            table = self._stored(items, path) if self.begun and path.exists() else None
+            if table is None:
+                table = yield from self._made(items)
+                table.save(path)
+        yield from self.own.waiting()
+        if not self.own.first:
+            table = PairTable.load(path)
+        assert table is not None
+        return CachedExamples(table, self.cache, feature_keys(items), sound_numbers(items))
+
+    def _stored(self, items: ItemSet, path: Path) -> PairTable:
+        """The pairs with which the run began, so that it goes on with the same."""
+        table = PairTable.load(path)
+        try:
+            table.check_items(items)
+        except DatasetError as error:
+            raise DatasetError(
+                f"{items.root}: the data have changed since the run began",
+                "Put them back, or choose another folder for a run on the new ones.",
+            ) from error
+        return table
+
+    def _made(self, items: ItemSet) -> Generator[TrainEvent, None, PairTable]:
+        config = self.config
+        pairs = PairConfig(
+            data=config.data,
+            layout=items.layout,
+            split=config.split,
+            subsets=tuple(config.subsets),
+            every_s=config.every_s,
+            limit=config.limit,
+            bundle=config.bundle,
+            k=config.neighbours,
         )
-    pairs = PairConfig(
-        data=config.data,
-        layout=items.layout,
-        split=config.split,
-        subsets=tuple(config.subsets),
-        every_s=config.every_s,
-        limit=config.limit,
-        bundle=config.bundle,
-        k=config.neighbours,
-    )
-    retrieve = load_retriever(config.bundle)
-    with remembered("features", items.root) as memory:
-        table = yield from make_pairs(items, pairs, retrieve, memory)
-    if own.first:
-        table.save(path)
-    return CachedExamples(table, cache, feature_keys(items), sounds)
+        with remembered("features", items.root) as memory:
+            return (yield from make_pairs(items, pairs, self.retrieve, memory))
 
 
 def _trained(
     trainer: Trainer, folder: Path, items: ItemSet, stop: Callable[[], bool]
 ) -> Iterator[TrainEvent]:
     """The iterations, noted in the run's tables, and the best and the last adapter."""
-    own = trainer.processes
-    scores: dict[str, float] = {}
+    first = trainer.processes.first
     with ExitStack() as files:
-        log = files.enter_context(_Log(folder, trainer.state.step)) if own.first else None
+        log = files.enter_context(RunLog(folder, trainer.state.step)) if first else None
         for event in trainer.events(stop):
             if log is not None:
                 log.note(event)
-            if isinstance(event, ValidationEvent):
-                scores = dict(event.scores)
-                if event.best and own.first:
-                    _save_adapter(trainer, folder / BEST, items, event.step, scores)
+            if isinstance(event, ValidationEvent) and event.best and first:
+                _save_adapter(trainer, folder / BEST, items)
             yield event
-    if own.first:
-        path = folder / ADAPTER
-        _save_adapter(trainer, path, items, trainer.state.step, scores)
-        yield SavedEvent(trainer.state.step, path)
+    if first:
+        _save_adapter(trainer, folder / ADAPTER, items)
+        yield SavedEvent(trainer.state.step, folder / ADAPTER)
 
 
-def _save_adapter(
-    trainer: Trainer, path: Path, items: ItemSet, step: int, scores: dict[str, float]
-) -> None:
+def _save_adapter(trainer: Trainer, path: Path, items: ItemSet) -> None:
     """Write the adapter as it is now, with what it was trained on."""
-    adapter = Adapter(trainer.learner.adapter.config)
+    config, state = trainer.config, trainer.state
+    with torch.device("meta"):
+        adapter = Adapter(trainer.learner.adapter.config)
     prefix = "adapter."
     weights = {
         key.removeprefix(prefix): value
         for key, value in trainer.weights().items()
         if key.startswith(prefix)
     }
-    adapter.load_state_dict(weights)
+    adapter.load_state_dict(weights, assign=True)
+    # Others have no use for where things are on this machine, and it isn't theirs to know.
+    names = {name: Path(getattr(config, name)).name for name in ("data", "videos", "start")}
     adapter.save(
         path,
         {
-            "training": asdict(trainer.config),
+            "training": asdict(config) | names,
             "data": {"name": items.root.name, "layout": items.layout, "items": len(items)},
-            "step": step,
-            "validation": scores,
+            "step": state.step,
+            "validation": dict(state.scores),
             "versions": versions(),
-            "terms": bundle_row(trainer.config.bundle).terms,
+            "terms": bundle_row(config.bundle).terms,
         },
     )
-
-
-class _Log:
-    """The run's tables: a line an iteration as CSV, and every event as a line of JSON.
-
-    Parameters
-    ----------
-    step : iterations that were done before; lines of later ones belong to a run that was ended.
-    """
-
-    def __init__(self, folder: Path, step: int) -> None:
-        try:
-            self._keep(folder / METRICS, lambda line: line.split(",")[0], step)
-            self._keep(folder / EVENTS, lambda line: str(json.loads(line)["step"]), step)
-            self._table = (folder / METRICS).open("a", newline="", encoding="utf-8")
-            self._events = (folder / EVENTS).open("a", encoding="utf-8")
-        except OSError as error:
-            raise StorageError(
-                f"{folder}: can't be written ({error.strerror or error})", "Free some space."
-            ) from error
-        self._writer = csv.writer(self._table)
-        self._names: list[str] = []
-
-    def __enter__(self) -> _Log:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._table.close()
-        self._events.close()
-
-    def note(self, event: TrainEvent) -> None:
-        """Write an event down, if it is of an iteration, a validation or a checkpoint."""
-        if isinstance(event, StepEvent):
-            if not self._names:
-                self._names = list(event.parts)
-                if not self._table.tell():
-                    facts = ["step", "loss", "lr", "gradient", "skipped"]
-                    self._writer.writerow([*facts, *self._names])
-            numbers = [event.parts.get(name, "") for name in self._names]
-            row = [event.step, event.loss, event.lr, event.gradient, event.skipped]
-            self._writer.writerow([*row, *numbers])
-        if isinstance(event, StepEvent | ValidationEvent | SavedEvent):
-            line = {"event": type(event).__name__.removesuffix("Event").lower(), **vars(event)}
-            self._events.write(json.dumps(line, default=str) + "\n")
-        if isinstance(event, ValidationEvent | SavedEvent):
-            self._table.flush()
-            self._events.flush()
-
-    @staticmethod
-    def _keep(path: Path, step_of: Callable[[str], str], step: int) -> None:
-        """Drop the lines of iterations after `step`, and one that a kill cut short."""
-        if not path.exists():
-            return
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = []
-        for line in lines:
-            if not line.endswith("\n"):
-                break
-            number = step_of(line)
-            if not number.isdigit() or int(number) <= step:
-                kept.append(line)
-        path.write_text("".join(kept), encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from moca_core.training.events import (
 )
 from moca_core.training.learner import Batch, Learner
 from moca_core.training.processes import Processes, averaged
+from moca_core.types import StageEvent
 
 MOST_SKIPPED = 10
 """Iterations in a row without a finite loss and gradient after which a run stops."""
@@ -156,9 +157,11 @@ class Trainer:
             torch.device(device.device).type, enabled=device.dtype == "float16"
         )
         self.state = checkpoint.load(fingerprint(config), folder) or State()
+        self._saved = self.state.step, self.state.validated
         if self.state.step:
             learner.load_state_dict(dict(self.state.learner))
             self._optimiser.load_state_dict(dict(self.state.optimiser))
+            self._scaler.load_state_dict(dict(self.state.scaler))
         self._mean = {key: value.clone() for key, value in self.state.mean.items()}
         if config.ema and not self._mean:
             self._mean = {key: value.clone() for key, value in learner.state_dict().items()}
@@ -171,7 +174,8 @@ class Trainer:
 
         Parameters
         ----------
-        stop : asked after each iteration; once it is true a checkpoint is saved, and all ends.
+        stop : asked after each iteration and within validations; once it is true of any of the
+            processes a checkpoint is saved, and all of them end.
 
         Raises
         ------
@@ -179,23 +183,41 @@ class Trainer:
         StorageError : a checkpoint can't be written; the last one stays.
         """
         config, state = self.config, self.state
-        while state.step < config.iterations:
-            yield self._iterate()
-            last, stopped = state.step == config.iterations, stop()
-            due = last or (state.step % config.validate_every == 0 and not stopped)
-            if self.parts.held_out is not None and due:
-                yield self._validate(self.parts.held_out)
-            due = last or stopped or state.step % config.save_every == 0
-            if due and self.processes.first:
-                yield SavedEvent(state.step, self.save())
-            if stopped:
+        stopped = False
+        while True:
+            held_out = self.parts.held_out
+            # One that a stop left out is made up for when the run is taken up.
+            due = self._is_due(config.validate_every) and state.validated < state.step
+            if held_out is not None and due and not stopped:
+                stopped = yield from self._validation(held_out, stop)
+            if stopped or self._is_due(config.save_every):
+                yield from self._checkpoint()
+            if stopped or state.step == config.iterations:
                 return
+            yield self._iterate()
+            stopped = self._agreed(stop)
+
+    def _is_due(self, every: int) -> bool:
+        step = self.state.step
+        return step > 0 and (step % every == 0 or step == self.config.iterations)
+
+    def _agreed(self, stop: Callable[[], bool]) -> bool:
+        """Whether any process is asked to stop: they can only end together."""
+        asked = torch.tensor(float(stop()), device=self.device.device)
+        return averaged({"stop": asked})["stop"] > 0
+
+    def _checkpoint(self) -> Iterator[SavedEvent]:
+        """Save what isn't saved yet."""
+        now = self.state.step, self.state.validated
+        if self.processes.first and now != self._saved:
+            self._saved = now
+            yield SavedEvent(self.state.step, self.save())
 
     def save(self) -> Path:
         """Write the checkpoint; raises `StorageError`."""
         self.state.learner = self.learner.state_dict()
         self.state.optimiser = self._optimiser.state_dict()
-        self.state.mean = self._mean
+        self.state.mean, self.state.scaler = self._mean, self._scaler.state_dict()
         return checkpoint.save(self.state, fingerprint(self.config), self.folder)
 
     def weights(self) -> Mapping[str, Tensor]:
@@ -253,23 +275,34 @@ class Trainer:
         for key, value in self.learner.state_dict().items():
             self._mean[key].lerp_(value, 1 - decay)
 
-    @torch.no_grad()
-    def _validate(self, examples: Examples) -> ValidationEvent:
-        """Score the same held-out triplets every time."""
-        with self._mean_in_place():
-            found: list[dict[str, float]] = []
-            for number in range(_VALIDATION_BATCHES):
-                rows = draw(examples, self.config, 1, number)
-                batch = batch_of(examples, rows).to(self.device.device)
-                with autocast(self.device):
-                    loss, said = self.learner(batch)
-                scores = {name: float(value) for name, value in said.items()}
-                found.append({"loss": float(loss), **scores})
+    def _validation(
+        self, examples: Examples, stop: Callable[[], bool]
+    ) -> Generator[TrainEvent, None, bool]:
+        """Score the same held-out triplets every time; returns whether a stop cut it short."""
+        found: list[dict[str, float]] = []
+        for number in range(_VALIDATION_BATCHES):
+            yield StageEvent("Validating", number, _VALIDATION_BATCHES)
+            if self._agreed(stop):
+                return True
+            with self._mean_in_place():
+                found.append(self._scored(examples, number))
         scores = {name: float(np.mean([row[name] for row in found])) for name in found[0]}
-        best = scores["loss"] < self.state.best
+        state = self.state
+        best = scores["loss"] < state.best
         if best:
-            self.state.best = scores["loss"]
-        return ValidationEvent(self.state.step, scores, best)
+            state.best = scores["loss"]
+        state.scores, state.validated = scores, state.step
+        yield ValidationEvent(state.step, scores, best)
+        return self._agreed(stop)
+
+    @torch.no_grad()
+    def _scored(self, examples: Examples, number: int) -> dict[str, float]:
+        """Loss and its parts of a validation's batch."""
+        rows = draw(examples, self.config, 1, number)
+        batch = batch_of(examples, rows).to(self.device.device)
+        with autocast(self.device):
+            loss, said = self.learner(batch)
+        return {"loss": float(loss)} | {name: float(value) for name, value in said.items()}
 
     def _mean_in_place(self) -> _Swapped | nullcontext[None]:
         return _Swapped(self.learner, self._mean) if self._mean else nullcontext()
