@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QAction
 
 from moca_core.config import SegmentConfig, fingerprint
+from moca_core.errors import MocaError
 from moca_core.models import licences
 from moca_core.models.registry import BundleRow, bundle_row
 from moca_gui.dialogs.opening import Dialogs
@@ -129,6 +131,14 @@ class Encoders(QObject):
             # The settings may come from another machine, without the agreement.
             refused = f"Not run: the terms of {self.row.title} aren't accepted."
             self._agreed(bundle, self._runner.retry, lambda: self._session.note(refused))
+            return False
+        adapter = self.config.adapter
+        if adapter and not Path(adapter).is_file():
+            gone = MocaError(
+                f"{adapter}: this adapter isn't there any more",
+                "Choose another one, or none, by Run > Adapter.",
+            )
+            self._dialogs.show_error("Can't run", gone)
             return False
         if self._has_files(self.config):
             return True

@@ -62,7 +62,8 @@ class FineTune(QObject):
         self._adapters = adapters
         self._theme = DARK
         self._comparing: Job | None = None
-        self._leaving = False
+        self._leaving = False  # nothing is asked any more
+        self._keeping = False  # the window closes when the run has ended
         self.run.changed.connect(self._on_phase)
         self.run.told.connect(self._on_event)
         self.run.ended.connect(self._on_ended)
@@ -107,7 +108,7 @@ class FineTune(QObject):
 
     def _on_ended(self, ended: Ended) -> None:
         self.noted.emit(f"Training: {ended.end.value} after {ended.step:,} iterations.")
-        if ended.adapters and self._session.clip is not None and not self._leaving:
+        if ended.adapters and self._session.clip is not None and not self._keeping:
             self.compare(ended.adapters[0])
 
     # -- before and after ---------------------------------------------------------------------
@@ -158,10 +159,12 @@ class FineTune(QObject):
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
 
         def keep() -> None:
+            self._keeping = True
             self.run.ended.connect(close_if_well, Qt.ConnectionType.SingleShotConnection)
             self.run.stop()
 
         def close_if_well(ended: Ended) -> None:
+            self._keeping = False
             if ended.error is None:
                 close()
             else:

@@ -31,6 +31,7 @@ class _Plot(QWidget):
         self.plot.setAccessibleName(name)
         self.plot.setMouseEnabled(False, False)
         self.plot.hideButtons()
+        self.plot.setLimits(xMin=0, minXRange=10)  # iterations are whole numbers
         self.plot.getPlotItem().setLabel("bottom", "iteration")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -104,7 +105,7 @@ class Curves(QWidget):
         for plot in (self.loss_plot, self.share_plot):
             plot.set_theme(theme)
         faint = QColor(theme.wave)
-        faint.setAlpha(110)
+        faint.setAlpha(150)
         self._raw.setPen(pg.mkPen(faint, width=1))
         self._mean.setPen(pg.mkPen(theme.accent, width=2))
         self._held.setPen(pg.mkPen(theme.danger, width=1.5))

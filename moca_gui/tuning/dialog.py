@@ -29,7 +29,7 @@ from moca_gui.jobs import Job, JobPool, JobState
 from moca_gui.theme import Theme
 from moca_gui.tuning.checking import DataCheck
 from moca_gui.tuning.data import ProblemTable
-from moca_gui.tuning.draft import Draft, run_of
+from moca_gui.tuning.draft import FIRST, Draft, run_of
 from moca_gui.tuning.fields import MOST_BLOCKS, AllFields
 from moca_gui.tuning.progress import ProgressPanel
 from moca_gui.tuning.run import End, Ended, Phase, TuningRun
@@ -40,6 +40,7 @@ from moca_gui.weights import WeightsSource
 
 _SIZE_PX = (1120, 760)
 _SETTLE_MS = 250
+_UNKNOWN = "Known after the first iterations."
 _TOML = "Configurations (*.toml)"
 
 
@@ -67,7 +68,7 @@ class FineTuneDialog(QDialog):
         self.setWindowTitle("Fine-tune")
         self.setAcceptDrops(True)
         self._pool, self._source, self._weights, self._run = pool, source, weights, run
-        self.draft = Draft(parent=self)
+        self.draft = Draft(FIRST, self)
         self._asked = 0  # estimates asked for; only the last one's answer counts
         self._make_parts(theme, runs)
         self._lay_out()
@@ -116,6 +117,7 @@ class FineTuneDialog(QDialog):
         self.adapters = QComboBox()
         self.adapters.setAccessibleName("Trained adapter")
         self.use_button = _button("Use on this clip", self._use)
+        self.use_button.setObjectName("primary")
         self.use_button.setToolTip("The next runs are made with this adapter")
         self.close_button = _button("Close", self.close)
 
@@ -167,6 +169,7 @@ class FineTuneDialog(QDialog):
         self.all_fields.setEnabled(not running)
         self.load_button.setEnabled(not running)
         self.start_button.setVisible(not running)
+        self.start_button.setText("Go on" if self.setup.goes_on else "Start")
         self.start_button.setEnabled(ready and not self.data.active)
         self.start_button.setToolTip("Train" if ready else self._lacks())
         self.stop_button.setVisible(running)
@@ -258,11 +261,11 @@ class FineTuneDialog(QDialog):
 
         def show(event: Estimate) -> None:
             if number == self._asked:
-                self.setup.estimate.setText(event.text or "Can't be told.")
+                self.setup.estimate.setText(event.text or _UNKNOWN)
 
         def end(job: Job) -> None:
             if job.state is JobState.FAILED and number == self._asked:
-                self.setup.estimate.setText("Can't be told.")
+                self.setup.estimate.setText(_UNKNOWN)
 
         make = partial(self._source.estimate, self.draft.config, self.data.usable)
         self._pool.start("estimate", make, on_event=show, on_finished=end)

@@ -14,6 +14,8 @@ from moca_core.errors import ConfigError
 from moca_core.training.config import TrainConfig
 from moca_gui.tuning.source import CHECKPOINT_FILE, CONFIG_FILE
 
+FIRST = TrainConfig(iterations=1000, warmup=100, validate_every=50, save_every=50)
+"""What is proposed: short enough to see on a CPU whether own clips teach an adapter anything."""
 DATA_FIELDS = ("data", "layout", "split", "subsets", "videos", "every_s", "limit", "bundle")
 """Settings after whose change the data must be checked again."""
 FROM_START = ("blocks", "latents", "reduction")

@@ -188,6 +188,11 @@ class SetupPanel(QScrollArea):
         self.folder_changed.emit()
 
     @property
+    def goes_on(self) -> bool:
+        """Whether the output folder holds a run that isn't finished."""
+        return self.startable and has_files(self.output)
+
+    @property
     def startable(self) -> bool:
         """Whether a run can begin, or go on, in the output folder."""
         if not self.folder.text or self.output in self._finished:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from moca_core import paths
 from moca_core.errors import MocaError, StorageError
@@ -36,6 +36,9 @@ RUN_FILES = (
 ROWS_SHOWN = 2000
 """Rows of a check that a table shows; all of them are in its CSV file."""
 _KEPT_ADAPTERS = 12
+_EVERY_S = 0.03
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class LocalTuning:
         from moca_core.training.run import checked
 
         with closing(checked(config)) as steps:
-            report = yield from steps
+            report = yield from _thinned(steps)
         error: MocaError | None = None
         recordings = 0
         try:
@@ -198,6 +201,23 @@ class LocalTuning:
         yield Estimate(str(core.estimate(config, items)))
 
 
+def _thinned(steps: Generator[StageEvent, None, T]) -> Generator[StageEvent, None, T]:
+    """No more signs of life than a window can show: hundreds of thousands of items have one each.
+
+    Each stage's first comes through at once.
+    """
+    stage, shown = "", 0.0
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as end:
+            return end.value
+        now = time.monotonic()
+        if event.stage != stage or now - shown >= _EVERY_S:
+            stage, shown = event.stage, now
+            yield event
+
+
 def title_of(path: Path) -> str:
     """What to call an adapter: its file's name, or its run's where all files are called alike."""
     stem = path.stem
@@ -225,16 +245,6 @@ def about_adapter(config: Any, info: dict[str, Any]) -> str:
     if info.get("step"):
         words.append(f"{info['step']} iterations")
     return "; ".join(words)
-
-
-def free_bytes(folder: Path) -> int | None:
-    """Bytes that are free where `folder` is or is going to be; None if that can't be told."""
-    for place in (folder, *folder.parents):
-        if place.exists():
-            with contextlib.suppress(OSError):
-                return shutil.disk_usage(place).free
-            return None
-    return None
 
 
 def _prune(keep: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from gui_fakes import FakeReader, FakeSegmenter, FakeWeights, fake_sound
+from tuning_fakes import FakeTuning
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +110,36 @@ def open_clip(qtbot: Any, tmp_path: Path) -> Callable[..., None]:
         qtbot.waitUntil(lambda: window.session.image is not None, timeout=2000)
 
     return do
+
+
+@pytest.fixture
+def tuning(services: dict[str, Any], tmp_path: Path) -> FakeTuning:
+    """The trainer's stand-in, to be changed by the test before it is used."""
+    services["tuning"] = FakeTuning(adopted=tmp_path / "adapters")
+    return services["tuning"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder to learn from."""
+    folder = tmp_path / "dogs"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def dialog(tuning: FakeTuning, window: Any) -> Any:
+    """The fine-tuning window."""
+    window.actions_by_name["fine_tune"].trigger()
+    return window.fine_tune.dialog
+
+
+@pytest.fixture
+def ready(dialog: Any, data: Path, qtbot: Any) -> Any:
+    """The fine-tuning window with data that were checked, and a run of six iterations."""
+    dialog.setup.data.path.choose(data)
+    dialog.data.start()
+    qtbot.waitUntil(lambda: not dialog.data.active, timeout=3000)
+    dialog.draft.set("iterations", 6)
+    dialog.draft.set("validate_every", 2)
+    return dialog

@@ -1,86 +1,27 @@
-"""Run > Fine-tune with a stand-in for the trainer: every button, every end, nothing left behind."""
+"""Run > Fine-tune before Start, with a stand-in for the trainer: data, settings, terms, files."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 import pytest
 from gui_fakes import FakeWeights
 from PySide6.QtCore import QMimeData, QPoint, Qt, QUrl
 from PySide6.QtGui import QDropEvent
-from PySide6.QtWidgets import QFileDialog, QLineEdit
-from tuning_fakes import PROBLEMS, FakeTuning, checked
+from tuning_fakes import PROBLEMS, checked, ended, pick, press, visible
 
 from moca_core.config import load_toml
-from moca_core.errors import DatasetError, StorageError, WeightsError
+from moca_core.errors import DatasetError
 from moca_core.models import licences
 from moca_core.training.config import TrainConfig
 from moca_gui.dialogs.terms import TermsDialog
 from moca_gui.dialogs.weights import WeightsDialog
-from moca_gui.tuning.leaving import DiscardDialog, LeaveDialog
-from moca_gui.tuning.run import Phase
-
-
-@pytest.fixture
-def tuning(services, tmp_path):
-    services["tuning"] = FakeTuning(adopted=tmp_path / "adapters")
-    return services["tuning"]
-
-
-@pytest.fixture
-def data(tmp_path):
-    folder = tmp_path / "dogs"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def dialog(tuning, window):
-    window.actions_by_name["fine_tune"].trigger()
-    return window.fine_tune.dialog
-
-
-@pytest.fixture
-def ready(dialog, data, qtbot):
-    """A dialog whose data were checked."""
-    choose_data(dialog, data)
-    press(qtbot, dialog.setup.data.check_button)
-    qtbot.waitUntil(lambda: not dialog.data.active, timeout=3000)
-    dialog.draft.set("iterations", 6)
-    dialog.draft.set("validate_every", 2)
-    return dialog
-
-
-def press(qtbot, button):
-    assert button.isVisible()
-    assert button.isEnabled()
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-
-
-def choose_data(dialog, path):
-    dialog.setup.data.path.choose(path)
 
 
 def enter(qtbot, dialog, name, text):
     edit = dialog.setup.fields.controls[name]
     edit.setText(text)
     qtbot.keyClick(edit, Qt.Key.Key_Return)
-
-
-def ended(dialog):
-    return lambda: not dialog._run.active
-
-
-def pick(qtbot, parent, path):
-    """Choose a file in the file window that is open."""
-    (files,) = [f for f in parent.findChildren(QFileDialog) if f.isVisible()]
-    files.findChild(QLineEdit).setText(str(path))
-    files.accept()
-
-
-def visible(window, kind):
-    return [found for found in window.findChildren(kind) if found.isVisible()]
 
 
 # -- data -------------------------------------------------------------------------------------
@@ -90,7 +31,7 @@ def test_start_needs_a_check_that_found_something(dialog, data, tuning, qtbot):
     assert not dialog.start_button.isEnabled()
     assert dialog.start_button.toolTip() == "Choose data first"
     assert not dialog.setup.data.check_button.isEnabled()
-    choose_data(dialog, data)
+    dialog.setup.data.path.choose(data)
     assert dialog.start_button.toolTip() == "Check the data first"
     tuning.checked = checked(8, PROBLEMS)
     press(qtbot, dialog.setup.data.check_button)
@@ -118,7 +59,7 @@ def test_data_that_cannot_be_used_say_what_helps(dialog, data, tuning, qtbot, la
     error = DatasetError("dogs: none of 4 items can be used (4 mute)", "Use clips with sound.")
     tuning.check_error = None if late else error
     tuning.checked = checked(0, PROBLEMS, error)
-    choose_data(dialog, data)
+    dialog.setup.data.path.choose(data)
     press(qtbot, dialog.setup.data.check_button)
     qtbot.waitUntil(lambda: not dialog.data.active, timeout=3000)
     assert dialog.message.text() == f"{error.message}\n{error.hint}"
@@ -128,7 +69,7 @@ def test_data_that_cannot_be_used_say_what_helps(dialog, data, tuning, qtbot, la
 
 def test_a_check_shows_how_far_it_is_and_can_be_cancelled(dialog, data, tuning, qtbot):
     tuning.check_gate = threading.Event()
-    choose_data(dialog, data)
+    dialog.setup.data.path.choose(data)
     press(qtbot, dialog.setup.data.check_button)
     part = dialog.setup.data
     qtbot.waitUntil(lambda: part.progress.value() == 2, timeout=3000)
@@ -142,11 +83,11 @@ def test_a_check_shows_how_far_it_is_and_can_be_cancelled(dialog, data, tuning, 
 
 def test_the_problems_are_saved_as_a_table(dialog, data, tuning, qtbot, tmp_path):
     tuning.checked = checked(8, PROBLEMS)
-    choose_data(dialog, data)
+    dialog.setup.data.path.choose(data)
     press(qtbot, dialog.setup.data.check_button)
     qtbot.waitUntil(dialog.problems.save_button.isEnabled, timeout=3000)
     press(qtbot, dialog.problems.save_button)
-    pick(qtbot, dialog, tmp_path / "found.csv")
+    pick(dialog, tmp_path / "found.csv")
     qtbot.waitUntil(lambda: dialog.message.text().startswith("Saved"), timeout=3000)
     assert (tmp_path / "found.csv").read_text().splitlines() == [row.item for row in PROBLEMS]
 
@@ -169,11 +110,11 @@ def test_data_can_be_dropped(dialog, data):
 def test_a_folder_is_browsed_for(dialog, data, qtbot):
     folder, table = dialog.setup.data.path.browse.menu().actions()
     folder.trigger()
-    pick(qtbot, dialog, data)
+    pick(dialog, data)
     assert dialog.draft.config.data == str(data)
     (data / "own.csv").write_text("a,1,b,train")
     table.trigger()
-    pick(qtbot, dialog, data / "own.csv")
+    pick(dialog, data / "own.csv")
     assert dialog.draft.config.data == str(data / "own.csv")
 
 
@@ -223,7 +164,7 @@ def test_every_control_has_a_name_and_every_setting_a_tip(dialog):
 def test_the_saved_configuration_is_the_one_that_is_trained(ready, tuning, qtbot, tmp_path):
     path = tmp_path / "kept.toml"
     press(qtbot, ready.save_button)
-    pick(qtbot, ready, path)
+    pick(ready, path)
     press(qtbot, ready.start_button)
     qtbot.waitUntil(ended(ready), timeout=3000)
     ((config, folder),) = tuning.fitted
@@ -231,7 +172,7 @@ def test_the_saved_configuration_is_the_one_that_is_trained(ready, tuning, qtbot
     assert load_toml(TrainConfig, folder / "config.toml") == config
     ready.draft.set("lr", 0.5)
     press(qtbot, ready.load_button)
-    pick(qtbot, ready, path)
+    pick(ready, path)
     assert ready.draft.config == config
     path.write_text("lr = 'fast'")
     ready.load(path)
@@ -282,12 +223,12 @@ def test_a_starting_adapter_is_read_first(ready, tuning, qtbot, tmp_path):
     for path in (good, other):
         path.write_text("x")
     press(qtbot, ready.setup.start_button)
-    pick(qtbot, ready, other)
+    pick(ready, other)
     qtbot.waitUntil(lambda: bool(ready.message.text()), timeout=3000)
     assert "not of compact\nChoose another." in ready.message.text()
     assert ready.draft.config.start == ""
     press(qtbot, ready.setup.start_button)
-    pick(qtbot, ready, good)
+    pick(ready, good)
     qtbot.waitUntil(lambda: bool(ready.draft.config.start), timeout=3000)
     assert ready.setup.start_facts.text() == "compact, blocks 6 to 9"
     assert not ready.setup.fields.controls["blocks"].isEnabled()  # the file says which
@@ -323,7 +264,7 @@ def test_files_that_lack_are_fetched_and_then_it_starts(tuning, services, make_w
     window = make_window()
     window.fine_tune.show()
     dialog = window.fine_tune.dialog
-    choose_data(dialog, data)
+    dialog.setup.data.path.choose(data)
     dialog.draft.set("iterations", 3)
     press(qtbot, dialog.setup.data.check_button)
     qtbot.waitUntil(dialog.start_button.isEnabled, timeout=3000)
@@ -345,237 +286,3 @@ def test_a_loaded_configuration_asks_for_the_terms_at_start(ready, tuning, qtbot
     assert ready.message.text() == "Nothing was started."
     assert tuning.fitted == []
     licences.remember("imagebind")
-
-
-# -- the run ----------------------------------------------------------------------------------
-
-
-def test_a_run_is_shown_as_it_goes(ready, tuning, window, qtbot):
-    tuning.skip = (2,)
-    tuning.stage_gate = threading.Event()
-    tuning.step_gate = threading.Semaphore(0)
-    press(qtbot, ready.start_button)
-    panel = ready.progress
-    qtbot.waitUntil(lambda: panel.facts.text() == "5 of 10", timeout=3000)
-    assert panel.state.text() == "Computing features"
-    assert ready.tabs.currentWidget() is panel
-    assert not ready.stop_button.isEnabled()
-    assert ready.discard_button.isEnabled()
-    assert not ready.setup.fields.isEnabled()
-    assert window.fine_tune.button.text() == "Training: preparing"
-    tuning.stage_gate.set()
-    tuning.step_gate.release(4)
-    qtbot.waitUntil(lambda: ready._run.step == 4, timeout=3000)
-    qtbot.waitUntil(lambda: panel.curves.held_loss.steps == [2, 4], timeout=3000)
-    assert ready._run.phase is Phase.TRAINING
-    assert window.fine_tune.button.text() == "Training: 4 of 6"
-    assert panel.bar.value() == 4
-    assert "1 skipped" in panel.facts.text()
-    assert panel.facts.text().endswith("left")
-    assert panel.curves.loss.steps == [1, 3, 4]
-    assert panel.curves.loss.values == [1, 1 / 3, 1 / 4]
-    assert panel.curves.near.values == [0.7, 0.7]
-    log = panel.log.toPlainText()
-    assert "The adapter has 0.5 %" in log
-    assert "Iteration 2: skipped" in log
-    assert "Iteration 4, held out: loss 0.2250, near 0.7000, heard 0.6000 (best)" in log
-    tuning.step_gate.release(2)
-    qtbot.waitUntil(ended(ready), timeout=3000)
-    assert panel.state.text().startswith("Trained for 6 iterations.")
-    assert not window.fine_tune.strip.isVisible()
-    assert tuning.threads == {"job: data check", "job: training"}
-    assert ready.setup.fields.isEnabled()
-
-
-def test_closing_the_dialog_leaves_it_training(ready, tuning, window, open_clip, qtbot):
-    tuning.step_gate = threading.Semaphore(1)
-    press(qtbot, ready.start_button)
-    qtbot.waitUntil(lambda: ready._run.step == 1, timeout=3000)
-    qtbot.keyClick(ready, Qt.Key.Key_Escape)
-    assert not ready.isVisible()
-    assert ready._run.active
-    open_clip(window)  # a clip can be watched meanwhile
-    window.player.seek(7)
-    qtbot.waitUntil(lambda: window.session.frame == 7, timeout=3000)
-    tuning.step_gate.release(2)
-    qtbot.waitUntil(lambda: ready._run.step == 3, timeout=3000)
-    press(qtbot, window.fine_tune.button)
-    assert window.fine_tune.dialog is ready
-    assert ready.isVisible()
-    assert ready.progress.curves.loss.steps == [1, 2, 3]
-    tuning.step_gate.release(3)
-    qtbot.waitUntil(ended(ready), timeout=3000)
-    qtbot.waitUntil(lambda: window.pool.titles in ([], ["frames"]), timeout=3000)
-
-
-def test_stop_keeps_what_is_there(ready, tuning, qtbot):
-    tuning.step_gate = threading.Semaphore(3)
-    press(qtbot, ready.start_button)
-    qtbot.waitUntil(lambda: ready._run.step == 3, timeout=3000)
-    press(qtbot, ready.stop_button)
-    assert ready.progress.state.text() == "Ending after this iteration"
-    assert not ready.stop_button.isEnabled()
-    assert ready.discard_button.isEnabled()
-    tuning.step_gate.release(1)
-    qtbot.waitUntil(ended(ready), timeout=3000)
-    folder = tuning.fitted[0][1]
-    assert (folder / "last.pt").read_text() == "4"
-    assert ready.adapter == folder / "adapter.safetensors"
-    assert ready.progress.state.text().startswith("Ended after 4 of 6 iterations")
-    assert ready.start_button.isEnabled()  # to go on
-
-
-def test_cancel_asks_and_removes_what_the_run_made(ready, tuning, qtbot):
-    tuning.step_gate = threading.Semaphore(3)
-    press(qtbot, ready.start_button)
-    qtbot.waitUntil(lambda: ready._run.step == 3, timeout=3000)
-    folder = tuning.fitted[0][1]
-    press(qtbot, ready.discard_button)
-    (question,) = visible(ready, DiscardDialog)
-    press(qtbot, question.go_on_button)
-    assert ready._run.phase is Phase.TRAINING
-    assert folder.exists()
-    press(qtbot, ready.discard_button)
-    (question,) = visible(ready, DiscardDialog)
-    press(qtbot, question.discard_button)
-    assert ready.progress.state.text() == "Cancelling"
-    qtbot.waitUntil(ended(ready), timeout=3000)
-    assert not folder.exists()
-    assert ready.adapter is None
-    assert not ready.use_button.isVisible()
-    assert ready.progress.state.text() == "Cancelled; what this run made was removed."
-    assert tuning.closed == 1
-
-
-def test_cancel_leaves_a_run_that_was_there_before(ready, tuning, qtbot):
-    tuning.step_gate = threading.Semaphore(1)
-    press(qtbot, ready.start_button)
-    qtbot.waitUntil(lambda: ready._run.step == 1, timeout=3000)
-    ready._run.stop()
-    tuning.step_gate.release(1)
-    qtbot.waitUntil(ended(ready), timeout=3000)
-    folder = tuning.fitted[0][1]
-    press(qtbot, ready.start_button)
-    qtbot.waitUntil(lambda: ready._run.active, timeout=3000)
-    ready._run.discard()
-    qtbot.waitUntil(ended(ready), timeout=3000)
-    assert (folder / "last.pt").read_text() == "2"
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        WeightsError("last.pt: of another bundle", "Choose another folder."),
-        StorageError("last.pt: can't be written (No space left on device)", "Free some space."),
-    ],
-)
-@pytest.mark.parametrize("at", [1, 3])
-def test_errors_of_a_run_are_shown_with_their_remedy(ready, tuning, qtbot, error, at):
-    ready.draft.set("save_every", 1)
-    tuning.fit_error, tuning.fail_at = error, at
-    press(qtbot, ready.start_button)
-    qtbot.waitUntil(ended(ready), timeout=3000)
-    assert ready.message.text() == f"{error.message}\n{error.hint}"
-    assert ready.progress.state.text() == f"Failed after {at - 1} iterations."
-    folder = tuning.fitted[0][1]
-    # What is worth keeping is kept; what isn't is no obstacle to other settings.
-    assert folder.exists() == (at > 1)
-    tuning.fit_error = None
-    press(qtbot, ready.start_button)
-    qtbot.waitUntil(ended(ready), timeout=3000)
-    assert ready.message.text() == ""
-    assert ready.progress.state.text().startswith("Trained for 6 iterations.")
-
-
-def test_a_fault_of_the_program_is_told_as_one(ready, tuning, qtbot):
-    tuning.fit_error = RuntimeError("odd")
-    press(qtbot, ready.start_button)
-    qtbot.waitUntil(ended(ready), timeout=3000)
-    assert ready.message.text().startswith("RuntimeError: odd\nThis is a fault of the program.")
-
-
-# -- closing the window -----------------------------------------------------------------------
-
-
-def begun(ready, tuning, qtbot):
-    tuning.step_gate = threading.Semaphore(2)
-    press(qtbot, ready.start_button)
-    qtbot.waitUntil(lambda: ready._run.step == 2, timeout=3000)
-    return tuning.fitted[0][1]
-
-
-def test_closing_the_window_asks_and_may_stay(ready, tuning, window, qtbot):
-    begun(ready, tuning, qtbot)
-    assert not window.close()
-    (question,) = visible(window, LeaveDialog)
-    press(qtbot, question.stay_button)
-    assert window.isVisible()
-    assert ready._run.phase is Phase.TRAINING
-    window.close()
-    (question,) = visible(window, LeaveDialog)
-    tuning.step_gate.release(9)
-    qtbot.waitUntil(ended(ready), timeout=3000)
-    assert not visible(window, LeaveDialog)  # nothing is left to ask
-    assert window.isVisible()
-    assert window.close()
-    assert not ready.isVisible()
-
-
-def test_closing_the_window_may_keep_the_run(ready, tuning, window, qtbot):
-    folder = begun(ready, tuning, qtbot)
-    window.close()
-    (question,) = visible(window, LeaveDialog)
-    press(qtbot, question.keep_button)
-    assert window.isVisible()  # until the iteration is done
-    tuning.step_gate.release(1)
-    qtbot.waitUntil(lambda: not window.isVisible(), timeout=3000)
-    assert (folder / "last.pt").read_text() == "3"
-    assert (folder / "adapter.safetensors").exists()
-    assert tuning.closed == 1
-
-
-def test_a_run_that_cannot_be_kept_keeps_the_window(ready, tuning, window, qtbot):
-    begun(ready, tuning, qtbot)
-    tuning.fit_error = StorageError("last.pt: can't be written", "Free some space.")
-    window.close()
-    (question,) = visible(window, LeaveDialog)
-    press(qtbot, question.keep_button)
-    tuning.step_gate.release(1)
-    qtbot.waitUntil(ended(ready), timeout=3000)
-    assert window.isVisible()
-    assert ready.message.text() == "last.pt: can't be written\nFree some space."
-
-
-def test_closing_the_window_may_discard_the_run(ready, tuning, window, qtbot):
-    folder = begun(ready, tuning, qtbot)
-    window.close()
-    (question,) = visible(window, LeaveDialog)
-    press(qtbot, question.discard_button)
-    assert not window.isVisible()
-    assert not folder.exists()
-    assert tuning.closed == 1
-
-
-def test_closing_the_window_before_the_first_iteration(ready, tuning, window, qtbot):
-    tuning.stage_gate = threading.Event()
-    press(qtbot, ready.start_button)
-    qtbot.waitUntil(lambda: bool(tuning.fitted), timeout=3000)
-    window.close()
-    (question,) = visible(window, LeaveDialog)
-    press(qtbot, question.keep_button)
-    qtbot.waitUntil(lambda: not window.isVisible(), timeout=3000)
-    assert not tuning.fitted[0][1].exists()
-
-
-def test_the_dialog_takes_the_theme(ready, window):
-    for choice in ("light", "dark"):
-        window.choose_theme(choice)
-        ready.progress.curves.redraw()
-
-
-def test_two_windows_keep_their_settings_apart(tuning, make_window):
-    first, second = make_window(), make_window()
-    first.fine_tune.show()
-    second.fine_tune.show()
-    first.fine_tune.dialog.draft.set("seed", 5)
-    assert second.fine_tune.dialog.draft.config == replace(TrainConfig(), seed=0)

@@ -11,8 +11,7 @@ import pytest
 from gui_fakes import FakeSegmenter
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage
-from PySide6.QtWidgets import QFileDialog, QLineEdit
-from tuning_fakes import FakeTuning
+from tuning_fakes import pick, visible
 
 from moca_core.config import SegmentConfig, save_toml
 from moca_core.errors import StorageError, WeightsError
@@ -25,12 +24,6 @@ from moca_gui.tuning.draft import as_text, free_folder, is_free, notes_of, run_o
 from moca_gui.tuning.samples import to_picture
 from moca_gui.tuning.source import LocalTuning, shown_title, title_of
 from moca_gui.tuning.trace import Trace
-
-
-@pytest.fixture
-def tuning(services, tmp_path):
-    services["tuning"] = FakeTuning(adopted=tmp_path / "adapters")
-    return services["tuning"]
 
 
 @pytest.fixture
@@ -66,16 +59,12 @@ def trained(tuning, made, window, open_clip, qtbot, tmp_path):
     return window
 
 
-def visible(window, kind):
-    return [found for found in window.findChildren(kind) if found.isVisible()]
-
-
 def checked(window):
     names = ("adapter_none", "adapter_file")
     return [name for name in names if window.actions_by_name[name].isChecked()]
 
 
-def test_one_click_applies_it_and_the_menu_takes_it_out(trained, made, qtbot):
+def test_one_click_applies_it_and_the_menu_takes_it_out(trained, tuning, made, qtbot):
     window, dialog = trained, trained.fine_tune.dialog
     assert [dialog.adapters.itemText(i) for i in range(2)] == [
         "Last one",
@@ -85,6 +74,8 @@ def test_one_click_applies_it_and_the_menu_takes_it_out(trained, made, qtbot):
     qtbot.waitUntil(lambda: window.runner.job is None, timeout=3000)
     assert len(window.session.results) == 1
     made.clear()
+    tuning.adopted.mkdir()
+    (tuning.adopted / "own-01234567.safetensors").touch()
     qtbot.mouseClick(dialog.use_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: window.encoders.config.adapter != "", timeout=3000)
     # Nothing of the frozen encoders' results is taken for the adapter's.
@@ -147,9 +138,7 @@ def test_an_adapter_from_a_file_stays_in_use(tuning, make_window, tmp_path, qtbo
     window = make_window()
     window.actions_by_name["adapter_file"].trigger()
     assert checked(window) == ["adapter_none"]  # until one is chosen
-    (files,) = visible(window, QFileDialog)
-    files.findChild(QLineEdit).setText(str(path))
-    files.accept()
+    pick(window, path)
     qtbot.waitUntil(lambda: window.encoders.config.adapter != "", timeout=3000)
     assert window.status.encoders.full_text == "Compact + adapter cats"
     window.close()
@@ -160,6 +149,27 @@ def test_an_adapter_from_a_file_stays_in_use(tuning, make_window, tmp_path, qtbo
     again.actions_by_name["bundle_imagebind"].trigger()
     assert again.encoders.config == SegmentConfig(bundle="imagebind")
     assert checked(again) == ["adapter_none"]
+
+
+def test_an_adapter_that_is_gone_is_told_with_the_way_out(
+    tuning, window, open_clip, tmp_path, qtbot
+):
+    path = tmp_path / "cats.safetensors"
+    path.write_text("x")
+    tuning.adapters = {path: "compact"}
+    open_clip(window)
+    window.adapters.use(path)  # the stand-in makes no copy
+    qtbot.waitUntil(lambda: window.encoders.config.adapter != "", timeout=3000)
+    window.runner.run_clip()
+    (dialog,) = visible(window, ErrorDialog)
+    assert "isn't there any more" in dialog.message.text()
+    assert dialog.hint.text().endswith("by Run > Adapter.")
+    assert window.runner.job is None
+    dialog.accept()
+    window.actions_by_name["adapter_none"].trigger()
+    window.runner.run_clip()
+    qtbot.waitUntil(lambda: window.runner.job is None, timeout=5000)
+    assert len(window.session.results) > 0
 
 
 def test_an_adapter_of_other_encoders_brings_them(tuning, window, tmp_path, qtbot):
@@ -252,6 +262,23 @@ def test_pictures_come_back_from_the_screen():
     image = to_image(picture)
     assert image.format() is QImage.Format.Format_RGB32
     assert np.array_equal(to_picture(image), picture)
+
+
+def test_a_check_of_many_items_tells_no_more_than_can_be_shown():
+    from moca_core.types import StageEvent
+    from moca_gui.tuning.source import _thinned
+
+    def steps():
+        for number in range(20_000):
+            yield StageEvent("Looking" if number < 10_000 else "Decoding", number, 20_000)
+        return "report"
+
+    def run():
+        assert (yield from _thinned(steps())) == "report"
+
+    told = list(run())
+    assert {event.stage for event in told} == {"Looking", "Decoding"}
+    assert len(told) < 2000
 
 
 def test_names_of_adapters():

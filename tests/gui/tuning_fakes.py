@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFileDialog, QLineEdit
+
 from moca_core.config import save_toml
 from moca_core.errors import MocaError, WeightsError
 from moca_core.training.config import TrainConfig
@@ -131,3 +134,27 @@ def checked(
         path.write_text("\n".join(row.item for row in problems))
 
     return Checked(usable + len(problems), usable, 4, problems, len(problems), error, write)
+
+
+def press(qtbot: Any, button: Any) -> None:
+    """Click a button that can be seen and pressed."""
+    assert button.isVisible()
+    assert button.isEnabled()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def pick(parent: Any, path: Path) -> None:
+    """Choose a file in the file window that is open."""
+    (files,) = [f for f in parent.findChildren(QFileDialog) if f.isVisible()]
+    files.findChild(QLineEdit).setText(str(path))
+    files.accept()
+
+
+def visible(window: Any, kind: type) -> list[Any]:
+    """The windows of a kind that can be seen."""
+    return [found for found in window.findChildren(kind) if found.isVisible()]
+
+
+def ended(dialog: Any) -> Callable[[], bool]:
+    """Asks whether the dialog's run has ended."""
+    return lambda: not dialog._run.active
