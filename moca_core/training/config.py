@@ -9,6 +9,7 @@ from moca_core.device import PRECISIONS
 from moca_core.models.registry import BUNDLE_NAMES
 
 PMA_MODES = ("ssd+ncc", "ssd", "ncc")
+_LAYOUTS = ("clips", "avsbench", "vggsound", "pairs")  # not from `layouts`, which reads files
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         one_of(self.bundle, BUNDLE_NAMES, "bundle")
+        one_of(self.layout or _LAYOUTS[0], _LAYOUTS, "layout")
         one_of(self.pma_mode, PMA_MODES, "PMA mode")
         one_of(self.precision, PRECISIONS, "precision")
         for name, least in (
