@@ -40,7 +40,6 @@ from moca_gui.weights import WeightsSource
 
 _SIZE_PX = (1120, 760)
 _SETTLE_MS = 250
-_UNKNOWN = "Known after the first iterations."
 _TOML = "Configurations (*.toml)"
 
 
@@ -261,11 +260,11 @@ class FineTuneDialog(QDialog):
 
         def show(event: Estimate) -> None:
             if number == self._asked:
-                self.setup.estimate.setText(event.text or _UNKNOWN)
+                self.setup.estimate.setText(_sentence(event.text))
 
         def end(job: Job) -> None:
             if job.state is JobState.FAILED and number == self._asked:
-                self.setup.estimate.setText(_UNKNOWN)
+                self.setup.estimate.setText(f"Can't be told: {job.error}")
 
         make = partial(self._source.estimate, self.draft.config, self.data.usable)
         self._pool.start("estimate", make, on_event=show, on_finished=end)
@@ -383,6 +382,10 @@ def _words(ended: Ended, iterations: int) -> str:
     if ended.end is End.DISCARDED:
         return "Cancelled; what this run made was removed."
     return f"Failed after {ended.step:,} iterations."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _dropped(event: QDropEvent) -> Path | None:

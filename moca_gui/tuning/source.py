@@ -83,7 +83,7 @@ class AdapterFacts:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run is going to take, in words; "" where it can't be told."""
+    """What a run is going to take, in words."""
 
     text: str
 
@@ -192,13 +192,10 @@ class LocalTuning:
         yield AdapterFacts(place, found.config.bundle, about_adapter(found.config, found.info))
 
     def estimate(self, config: TrainConfig, items: int) -> Iterator[Estimate]:
-        """What the core's estimate says, where it has one."""
-        try:
-            from moca_core.training import estimate as core  # type: ignore[attr-defined]
-        except ImportError:
-            yield Estimate("")
-            return
-        yield Estimate(str(core.estimate(config, items)))
+        """Measure this machine for a moment; raises `ConfigError` or `DeviceError`."""
+        from moca_core.training.estimate import estimate
+
+        yield Estimate(str(estimate(config, items)))
 
 
 def _thinned(steps: Generator[StageEvent, None, T]) -> Generator[StageEvent, None, T]:

@@ -127,6 +127,7 @@ def test_from_clips_to_masks_with_the_adapter(
     check(qtbot, dialog)
     assert dialog.setup.data.note.text().startswith("4 of 5 items can be used.")
     assert dialog.problems.table.item(0, 0).text() == "mute"
+    wait(qtbot, lambda: "GB of memory" in dialog.setup.estimate.text())
     saved = tmp_path / "saved.toml"
     dialog.save(saved)
     press(qtbot, dialog.start_button)

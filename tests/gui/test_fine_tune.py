@@ -212,9 +212,9 @@ def test_a_folder_with_other_things_is_no_output_folder(ready, tmp_path, qtbot):
 
 
 def test_the_estimate_follows_the_settings(ready, qtbot):
-    qtbot.waitUntil(lambda: ready.setup.estimate.text() == "6 iterations of 8 items", timeout=3000)
+    qtbot.waitUntil(lambda: ready.setup.estimate.text() == "6 iterations of 8 items.", timeout=3000)
     ready.draft.set("iterations", 9)
-    qtbot.waitUntil(lambda: ready.setup.estimate.text() == "9 iterations of 8 items", timeout=3000)
+    qtbot.waitUntil(lambda: ready.setup.estimate.text() == "9 iterations of 8 items.", timeout=3000)
 
 
 def test_a_starting_adapter_is_read_first(ready, tuning, qtbot, tmp_path):
