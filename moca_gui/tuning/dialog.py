@@ -38,7 +38,7 @@ from moca_gui.tuning.setup import SetupPanel
 from moca_gui.tuning.source import BEST_FILE, AdapterFacts, Estimate, TuningSource
 from moca_gui.weights import WeightsSource
 
-_SIZE_PX = (1120, 760)
+_SIZE_PX = (1120, 800)
 _SETTLE_MS = 250
 _TOML = "Configurations (*.toml)"
 
