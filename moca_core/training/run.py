@@ -178,13 +178,13 @@ def checked(
 ) -> Generator[StageEvent, None, CheckReport]:
     """The data check with which a run begins; returns the report."""
     own = processes or Processes()
+    if not own.first:
+        yield from own.waiting()  # then what the first process found is remembered
     videos = Path(config.videos) if config.videos else None
     choice = Choice(config.split, tuple(config.subsets), config.every_s, videos)
     items = yield from index_items(Path(config.data), config.layout, choice)
     items = items.limited(config.limit)
     row = bundle_row(config.bundle)
-    if not own.first:
-        yield from own.waiting()  # then what the first process found is remembered
     with remembered("check", items.root) as memory:
         return (yield from check(items, row.window_s, row.rate_hz, memory))
 
