@@ -23,7 +23,7 @@ RECENT_LIMIT = 10
 
 @dataclass(frozen=True)
 class Setting:
-    """One row: its key, default, and either the allowed values or a (low, high) range."""
+    """One row: its key, default, and the allowed values, a (low, high) range, or neither."""
 
     key: str
     default: Any
