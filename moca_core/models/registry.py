@@ -57,7 +57,8 @@ BUNDLES: tuple[BundleRow, ...] = (
         name="imagebind",
         title="ImageBind, DINO and SAM",
         about=(
-            "The paper's encoders, learnt without class labels. Slow without a GPU; 5.3 GB of files."
+            "The paper's encoders, learnt without class labels. Slow without a GPU; 5.3 GB of "
+            "files."
         ),
         terms=(
             "ImageBind's weights are licensed under CC BY-NC-SA 4.0: you may use them, and what "

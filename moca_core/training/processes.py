@@ -92,8 +92,13 @@ def joined(cuda: bool) -> Iterator[Processes]:
         timeout=_EXCHANGE,
     )
     own = dist.PrefixStore("own", store)
+    processes = Processes(rank, count, int(os.environ.get("LOCAL_RANK", "0")), own)
     try:
-        yield Processes(rank, count, int(os.environ.get("LOCAL_RANK", "0")), own)
+        yield processes
+        # One that leaves while others are still closing their exchange can take them down.
+        with suppress(ProcessError):
+            for _ in processes.waiting():
+                pass
     except RuntimeError as error:
         # An exchange fails in whatever way the library meets a peer that isn't there.
         if _has_left(own):
