@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from moca_core.config import SegmentConfig
@@ -14,16 +13,6 @@ from moca_core.config import SegmentConfig
 if TYPE_CHECKING:
     from moca_core.models.specs import WeightsRow
     from moca_core.models.weights import FetchEvent
-
-SAM_FILES: Mapping[str, str] = MappingProxyType(
-    {
-        "mobile": "mobile_sam.pt",
-        "vit_b": "sam_vit_b_01ec64.pth",
-        "vit_l": "sam_vit_l_0b3195.pth",
-        "vit_h": "sam_vit_h_4b8939.pth",
-    }
-)
-"""As in `moca_core.models.sam`, which imports torch."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +113,9 @@ class ManagedWeights:
 
     def needed(self, config: SegmentConfig) -> list[WeightRow]:
         """The files of the bundle, with the SAM of `config` in place of the bundle's."""
-        from moca_core.models.specs import ROWS, rows_of
+        from moca_core.models.specs import rows_for
 
-        others = {file for sam, file in SAM_FILES.items() if sam != config.sam}
-        names = {row.name for row in rows_of(config.bundle)} - others | {SAM_FILES[config.sam]}
-        return [_seen(row) for row in ROWS if row.name in names]
+        return [_seen(row) for row in rows_for(config.bundle, config.sam)]
 
     def replaceable(self) -> Sequence[str]:
         """Names of the files whose structure can be checked."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from moca_core.cli import DONE, FAILED, STOPPED
 from moca_core.commands import method
+from moca_core.commands.arguments import count
 from moca_core.commands.running import StopRequest, say, show, warn
 from moca_core.config import fingerprint
 from moca_core.device import choose_device
@@ -70,13 +71,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="only N cases, spread evenly over the data set (s4, ms3: clip by clip, 5 cases each)",
     )
     method.add_method_arguments(parser)
-
-
-def count(text: str) -> int:
-    """A number from 1 of the command line."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

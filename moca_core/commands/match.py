@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moca_core.cli import DONE
+from moca_core.commands.arguments import seconds
 from moca_core.commands.running import say
 from moca_core.commands.terms import show_terms_once
 from moca_core.errors import ConfigError
@@ -89,17 +90,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help=f"temperature: less lets the best match alone count ({_DEFAULT.tau:g})",
     )
-
-
-def seconds(text: str) -> float:
-    """A time of the command line: a number from 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds, such as 2.5")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from moca_core.cli import DONE, STOPPED
-from moca_core.commands.evaluate import count
+from moca_core.commands.arguments import count, seconds_above_0
 from moca_core.commands.progress import ProgressPrinter
 from moca_core.commands.running import StopRequest, say, warn
 from moca_core.commands.terms import show_terms_once
@@ -54,7 +54,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--subset", action="append", default=[], metavar="NAME", help="pairs: only this; repeatable"
     )
     parser.add_argument(
-        "--every", type=seconds, default=1.0, metavar="S", help="clips: seconds between frames (1)"
+        "--every",
+        type=seconds_above_0,
+        default=1.0,
+        metavar="S",
+        help="clips: seconds between frames (1)",
     )
     parser.add_argument(
         "--videos",
@@ -70,17 +74,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--bundle", choices=BUNDLE_NAMES, default=BUNDLE_NAMES[0], help="whose encoder compares"
     )
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda:0", help="what computes")
-
-
-def seconds(text: str) -> float:
-    """A time above 0 of the command line."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds above 0")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from moca_core.cli import DONE, FAILED, STOPPED, message_of
 from moca_core.commands import method
+from moca_core.commands.arguments import seconds, seconds_above_0
 from moca_core.commands.running import StopRequest, say, show, warn
 from moca_core.config import fingerprint
 from moca_core.errors import ConfigError, MediaError, MocaError, StorageError
@@ -59,25 +60,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-maps", action="store_true", help="also write the intermediates of key frames"
     )
-
-
-def seconds(text: str) -> float:
-    """A time of the command line: a number from 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds, such as 2.5")
-    return value
-
-
-def seconds_above_0(text: str) -> float:
-    """A time of the command line that isn't 0."""
-    value = seconds(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("0 s between key frames: use a time above 0")
-    return value
 
 
 def frame_list(text: str) -> str | list[int]:

@@ -31,7 +31,6 @@ RGB = np.random.default_rng(0).integers(0, 255, (72, 128, 3), dtype=np.uint8)
 
 @pytest.fixture(scope="module")
 def tiny() -> Encoders:
-    pytest.importorskip("transformers")
     return random_encoders(CPU, tiny=True)
 
 
@@ -76,7 +75,6 @@ def test_matrix_rate_counts_two_operations_a_product(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_random_models_compute_something_finite(dtype: str) -> None:
-    pytest.importorskip("transformers")
     made = random_encoders(DeviceChoice("cpu", dtype, ""), tiny=True)
     sight = made.imagebind.see([RGB])
     assert torch.isfinite(sight.patches).all() and sight.patches.std() > 0.01
@@ -97,7 +95,6 @@ def test_half_precision_halves_the_weights(tiny: Encoders) -> None:
 
 def test_blocks_are_compiled_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every block of every stack, and the results stay."""
-    pytest.importorskip("transformers")
     seen: list[object] = []
     monkeypatch.setattr(torch, "compile", lambda function: seen.append(function) or function)
     plain = random_encoders(CPU, tiny=True).imagebind.see([RGB])
@@ -114,7 +111,6 @@ def test_the_command_measures_tiny_models(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every stage fast and naively, the whole, and the report."""
-    pytest.importorskip("transformers")
     file = tmp_path / "encoders.json"
     words = ["bench", "encoders", "--tiny", "--device", "cpu", "--batch", "2", "--repeats", "1"]
     assert cli.main([*words, "--json", str(file)]) == cli.DONE

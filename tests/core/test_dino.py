@@ -171,7 +171,8 @@ def test_the_offset_shows_away_from_the_own_grid(dino: Dino) -> None:
 
 
 def test_equals_the_vit_of_transformers() -> None:
-    transformers = pytest.importorskip("transformers", reason="SAM's large encoders bring it")
+    import transformers  # slow to import
+
     config = transformers.ViTConfig(
         hidden_size=128,
         num_hidden_layers=3,

@@ -134,7 +134,6 @@ def test_imagebind_has_the_names_and_shapes_of_the_full_file() -> None:
 
 @pytest.mark.parametrize("variant", VITS)
 def test_sam_has_the_names_and_shapes_of_the_full_file(variant: str) -> None:
-    pytest.importorskip("transformers")
     with torch.device("meta"):
         model = VitSam(VITS[variant], DecoderShape())
     assert _shapes(model, sam_vit.official_key) == CHECKPOINTS[f"sam_{variant}"].shapes()

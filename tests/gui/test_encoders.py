@@ -19,12 +19,13 @@ from moca_core.device import DeviceChoice
 from moca_core.errors import StorageError, WeightsError
 from moca_core.models import licences
 from moca_core.models.registry import BUNDLES, bundle_row
+from moca_core.models.specs import SAM_FILES
 from moca_core.paths import config_dir
 from moca_gui.dialogs.errors import ErrorDialog
 from moca_gui.dialogs.terms import TermsDialog
 from moca_gui.dialogs.weights import WeightsDialog
 from moca_gui.kept import KeptResults
-from moca_gui.weights import SAM_FILES, ManagedWeights
+from moca_gui.weights import ManagedWeights
 
 IMAGEBIND = SegmentConfig(bundle="imagebind")
 SOUNDING = "Sounding object"

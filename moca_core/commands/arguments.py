@@ -1,0 +1,31 @@
+"""Values of the command line that several commands read."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def count(text: str) -> int:
+    """A number from 1 of the command line."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time of the command line: a number from 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds, such as 2.5")
+    return value
+
+
+def seconds_above_0(text: str) -> float:
+    """A time of the command line that isn't 0."""
+    value = seconds(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("0 s between key frames: use a time above 0")
+    return value
