@@ -105,11 +105,13 @@ class Prediction:
     mask : (H, W) bool, the final decision.
     soft : (H, W) float32 in [0, 1], how strongly each pixel is claimed; all zero if none is.
     reason : why the mask is empty, else "".
+    agreement : how well what is heard matches what is seen; None from what doesn't listen.
     """
 
     mask: Mask
     soft: FloatMap
     reason: str = ""
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from moca_core.errors import DatasetError, MediaError, MocaError
 from moca_core.evaluation.baselines import Predict
 from moca_core.evaluation.layouts import ONE_OF_SEVERAL, Case, DataSet, read_image, read_mask
-from moca_core.evaluation.metrics import FrameScore, iou, score_frame, standard_error, summarise
+from moca_core.evaluation.metrics import iou, score_frame, standard_error, summarise
+from moca_core.evaluation.records import CaseRecord, record_of
 from moca_core.fileio import write_bytes
 from moca_core.media.audio import AudioReader, frame_window, open_audio
 from moca_core.types import Mask, NoteEvent, Prediction, RgbImage
@@ -29,15 +30,14 @@ NEAREST = ("right", "both", "other")
 
 @dataclass(frozen=True, eq=False)
 class CaseEvent:
-    """A case is done. `nearest` is one of `NEAREST` in `ms_one`; "" elsewhere or if it meets none.
+    """A case is done: its masks, which the report doesn't keep, and what it does keep.
 
     `done` counts failed cases too.
     """
 
     case: Case
     prediction: Prediction
-    score: FrameScore
-    nearest: str
+    record: CaseRecord
     done: int
     total: int
 
@@ -77,7 +77,7 @@ def evaluate(
     """
     began = time.perf_counter()
     cases = data.cases
-    done: list[CaseEvent] = []
+    done: list[CaseRecord] = []
     failed: list[str] = []
     told = ("", "")
     if data.note:
@@ -85,20 +85,20 @@ def evaluate(
     with Sounds(window_s) as sounds:
         for number, case in enumerate(cases, start=1):
             try:
-                loaded = _load(case, sounds)
+                loaded = load_case(case, sounds)
             except MocaError as error:
                 failed.append(case.id)
                 # The frames of a clip share its sound: once is enough to say that it is damaged.
-                if told != (clip_of(case), error.message):
-                    told = (clip_of(case), error.message)
+                if told != (case.clip or case.id, error.message):
+                    told = (case.clip or case.id, error.message)
                     yield NoteEvent(f"{case.id} is left out: {error.message}")
                 continue
-            prediction, score, closest = _predict_and_score(predict, *loaded)
+            prediction, record = run_case(loaded, predict)
             if save_masks is not None:
                 _save(save_masks / (case.saved_as or f"{case.id}.png"), prediction.mask)
             # Only numbers are kept: memory doesn't grow with the pictures.
-            done.append(CaseEvent(case, _NOTHING, score, closest, number, len(cases)))
-            yield CaseEvent(case, prediction, score, closest, number, len(cases))
+            done.append(record)
+            yield CaseEvent(case, prediction, record, number, len(cases))
     if not done:
         raise DatasetError(
             f"none of {len(cases)} cases could be read", "See the notes above for each of them."
@@ -108,24 +108,19 @@ def evaluate(
     )
 
 
-def _predict_and_score(
-    predict: Predict,
-    rgb: RgbImage,
-    wave: NDArray[np.float32],
-    truth: Mask,
-    others: tuple[Mask, ...],
-) -> tuple[Prediction, FrameScore, str]:
-    """The prediction at the truth's size, its score, and `CaseEvent.nearest`."""
-    prediction = fitted(predict(rgb, wave), (truth.shape[0], truth.shape[1]))
+def run_case(loaded: LoadedCase, predict: Predict) -> tuple[Prediction, CaseRecord]:
+    """The prediction of a case at the size of its truth, and what is kept of it."""
+    began = time.perf_counter()
+    truth = loaded.truth
+    prediction = fitted(predict(loaded.rgb, loaded.wave), (truth.shape[0], truth.shape[1]))
     score = score_frame(prediction.mask, prediction.soft, truth)
-    return prediction, score, nearest(prediction.mask, truth, others)
-
-
-_NOTHING = Prediction(np.zeros((0, 0), dtype=bool), np.zeros((0, 0), np.float32))
+    closest = nearest(prediction.mask, truth, loaded.others)
+    seconds = loaded.seconds + time.perf_counter() - began
+    return prediction, record_of(loaded.case, prediction, score, closest, seconds)
 
 
 def make_report(
-    done: Sequence[CaseEvent],
+    done: Sequence[CaseRecord],
     failed: Sequence[str],
     seconds: float,
     config: Mapping[str, Any],
@@ -133,11 +128,11 @@ def make_report(
 ) -> dict[str, Any]:
     """The result of `evaluate --json` (DESIGN.md section 4), with standard errors as `*_se`."""
     report: dict[str, Any] = summary(done)
-    for name, key in (("per_subset", _subset), ("per_category", _category)):
-        names = [name for name in dict.fromkeys(key(event) for event in done) if name]
-        report[name] = {
-            item: summary([event for event in done if key(event) == item]) for item in names
-        }
+    for name, key in (("per_subset", "subset"), ("per_category", "category")):
+        parts: dict[str, list[CaseRecord]] = {}
+        for record in done:
+            parts.setdefault(getattr(record, key), []).append(record)
+        report[name] = {item: summary(part) for item, part in parts.items() if item}
     report["seconds"] = seconds
     report["failed"] = list(failed)
     report["incomplete"] = dict(incomplete)
@@ -145,30 +140,17 @@ def make_report(
     return report
 
 
-def summary(done: Sequence[CaseEvent]) -> dict[str, Any]:
+def summary(done: Sequence[CaseRecord]) -> dict[str, Any]:
     """Means of some cases; those of one group count together in the standard errors."""
-    groups = [event.case.group for event in done]
-    clips = [clip_of(event.case) for event in done]
-    result: dict[str, Any] = summarise([event.score for event in done], clips, groups)
-    if done and all(event.case.subset == ONE_OF_SEVERAL for event in done):
+    groups = [record.group for record in done]
+    clips = [record.clip for record in done]
+    result: dict[str, Any] = summarise([record.frame_score for record in done], clips, groups)
+    if done and all(record.subset == ONE_OF_SEVERAL for record in done):
         for name in NEAREST:
-            values = [float(event.nearest == name) for event in done]
+            values = [float(record.nearest == name) for record in done]
             result[f"share_{name}"] = float(np.mean(values))
             result[f"share_{name}_se"] = standard_error(values, groups)
     return result
-
-
-def clip_of(case: Case) -> str:
-    """What names the case's clip; a case without one is a clip of its own."""
-    return case.clip or case.id
-
-
-def _subset(event: CaseEvent) -> str:
-    return event.case.subset
-
-
-def _category(event: CaseEvent) -> str:
-    return event.case.category
 
 
 def nearest(mask: Mask, truth: Mask, others: Sequence[Mask]) -> str:
@@ -190,7 +172,7 @@ def fitted(prediction: Prediction, size: tuple[int, int]) -> Prediction:
         return prediction
     mask = resized_mask(prediction.mask, size)
     soft = cv2.resize(prediction.soft, size[::-1], interpolation=cv2.INTER_LINEAR)
-    return Prediction(mask, np.asarray(soft, np.float32), prediction.reason)
+    return replace(prediction, mask=mask, soft=np.asarray(soft, np.float32))
 
 
 def resized_mask(mask: Mask, size: tuple[int, int]) -> Mask:
@@ -260,9 +242,30 @@ class Sounds:
         self.close()
 
 
-def _load(
-    case: Case, sounds: Sounds
-) -> tuple[RgbImage, NDArray[np.float32], Mask, tuple[Mask, ...]]:
+@dataclass(frozen=True, eq=False)
+class LoadedCase:
+    """A case with what its files hold.
+
+    Attributes
+    ----------
+    rgb : (H, W, 3) uint8, the picture.
+    wave : (n,) float32 mono at 16 kHz, the sound that is heard.
+    truth : (h, w) bool at the size at which the case is scored.
+    others : (h, w) bool each, truths of the same picture with other sounds.
+    seconds : what reading took, in seconds.
+    """
+
+    case: Case
+    rgb: RgbImage
+    wave: NDArray[np.float32]
+    truth: Mask
+    others: tuple[Mask, ...]
+    seconds: float
+
+
+def load_case(case: Case, sounds: Sounds) -> LoadedCase:
+    """Read the files of a case; raises `DatasetError` or `MediaError`."""
+    began = time.perf_counter()
     rgb, truth = read_image(case.image_path), read_mask(case.mask_path)
     others = tuple(read_mask(path) for path in case.other_mask_paths)
     if any(other.shape != truth.shape for other in others):
@@ -270,7 +273,8 @@ def _load(
     if case.size is not None:
         truth = resized_mask(truth, case.size)
         others = tuple(resized_mask(other, case.size) for other in others)
-    return rgb, sounds.of(case), truth, others
+    wave = sounds.of(case)
+    return LoadedCase(case, rgb, wave, truth, others, time.perf_counter() - began)
 
 
 def read_sound(path: Path) -> NDArray[np.float32]:

@@ -118,7 +118,7 @@ class Segmenter:
         size = rgb.shape[0], rgb.shape[1]
         if is_silent(wave):
             nothing = np.zeros(size, dtype=bool)
-            return Prediction(nothing, nothing.astype(np.float32), REASON_SILENT)
+            return Prediction(nothing, nothing.astype(np.float32), REASON_SILENT, 0.0)
         (analysis,) = _finish(self.look([rgb]))
         found = self.decide(analysis, self.bundle.hear(wave), rgb)
         result = FrameResult(0, 0.0, size, found.objects, found.reason)
@@ -127,7 +127,7 @@ class Segmenter:
         soft = np.where(result.union, 0.5 + 0.5 * soft, 0.5 * soft).astype(np.float32)
         if not result.objects:
             soft *= np.float32(0.5)
-        return Prediction(result.union, soft, found.reason)
+        return Prediction(result.union, soft, found.reason, found.hearing.agreement)
 
     def clip(
         self,

@@ -408,7 +408,7 @@ def test_davis_in_the_form_of_s4(dev_data: Path) -> None:
     whole, events = run(data, BASELINES["whole"].make(lambda: None))
     assert whole["failed"] == []
     assert set(whole["per_category"]) == {"dog", "bird", "car", "bus", "train"}
-    truths = [event.score.union for event in events if isinstance(event, CaseEvent)]
+    truths = [event.record.union for event in events if isinstance(event, CaseEvent)]
     assert truths == [224 * 224] * 40
     # Claiming everything scores the share of the picture that the truth covers.
     shares = [np.asarray(Image.open(case.mask_path)).mean() / 255 for case in data.cases]
