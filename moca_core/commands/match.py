@@ -10,21 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moca_core.cli import DONE
 from moca_core.commands.arguments import seconds
 from moca_core.commands.running import say
 from moca_core.commands.terms import show_terms_once
-from moca_core.errors import ConfigError
 from moca_core.fileio import write_bytes
-from moca_core.models.registry import BUNDLE_NAMES, bundle_row
+from moca_core.models.registry import BUNDLE_NAMES
 from moca_core.pipeline.pma_config import MODES, PmaConfig
 
 if TYPE_CHECKING:
     from moca_core.media.still import Still
-    from moca_core.models.adapted import AdaptedTrunk
-    from moca_core.models.frozen import Frozen
     from moca_core.pipeline.pma import PmaResult
 
 HELP = (
@@ -98,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     from moca_core.export.match_sheet import match_sheet, save_sheet
     from moca_core.export.results import prepare_folder
     from moca_core.media.still import open_still
+    from moca_core.pipeline import pma_features
     from moca_core.pipeline.pma import compare
 
     config = PmaConfig(args.window, args.alpha, args.tau, args.radius, args.mode)
@@ -110,11 +107,13 @@ def run(args: argparse.Namespace) -> int:
     printer = ProgressPrinter(args.quiet)
     try:
         printer.update("Loading the encoder", 0, 0, "")
-        encoder = load_encoder(args.bundle, args.device)
-        adapted = None if args.adapter is None else load_adapted(encoder, args.adapter)
+        encoder = pma_features.load_encoder(args.bundle, args.device)
+        adapted = None
+        if args.adapter is not None:
+            adapted = pma_features.load_adapted(encoder, args.adapter)
         printer.update("Comparing", 0, 0, "")
-        sound = None if adapted is None else sound_of(encoder, stills[0])
-        Fa, Fb = (features(encoder, still, adapted, sound) for still in stills)
+        sound = None if adapted is None else pma_features.sound_of(encoder, stills[0])
+        Fa, Fb = (pma_features.features(encoder, x.rgb, adapted, sound) for x in stills)
         result = compare(Fa, Fb, encoder.grid, config)
     finally:
         printer.finish()
@@ -125,62 +124,6 @@ def run(args: argparse.Namespace) -> int:
         save_arrays(result, args.npz, {"bundle": args.bundle, "pictures": titles, **asdict(config)})
     say(f"{' and '.join(titles)}: distance {result.distance:.4f} -> {args.out}", args.quiet)
     return DONE
-
-
-def load_encoder(bundle: str, device: str) -> Frozen:
-    """The visual encoder of a bundle; importing it imports torch. Raises `WeightsError`."""
-    from moca_core.device import choose_device
-    from moca_core.models.frozen import load_frozen
-
-    row = bundle_row(bundle)
-    choice = choose_device(device, "auto" if row.half else "float32", row.gpu_bytes)
-    return load_frozen(bundle, choice)
-
-
-def load_adapted(encoder: Frozen, path: Path) -> AdaptedTrunk:
-    """The encoder's blocks with a trained adapter; raises `WeightsError`, `ConfigError`."""
-    from moca_core.models.adapted import AdaptedTrunk
-    from moca_core.models.adapter import Adapter
-
-    return AdaptedTrunk(encoder.trunk, Adapter.load(path, encoder.bundle), encoder.stop)
-
-
-def sound_of(encoder: Frozen, still: Still) -> NDArray[np.float32]:
-    """(M, Da) audio tokens around a picture of a clip.
-
-    Raises
-    ------
-    MediaError, NoAudioError : it has no sound, or the file is damaged.
-    ConfigError : it is a picture's file.
-    """
-    from moca_core.media.audio import frame_window, open_audio
-
-    if still.time_s is None:
-        raise ConfigError(
-            f"{still.path}: a picture has no sound, which an adapter needs",
-            "Give a clip for A, or leave --adapter out.",
-        )
-    with open_audio(still.path, encoder.rate_hz) as audio:
-        window = frame_window(still.time_s, encoder.window_s, audio.duration_s)
-        return encoder.hear(audio.window(*window))
-
-
-def features(
-    encoder: Frozen,
-    still: Still,
-    adapted: AdaptedTrunk | None = None,
-    sound: NDArray[np.float32] | None = None,
-) -> NDArray[np.float32]:
-    """(N, Dv) patch tokens of a picture, by which it is compared, after the last block that runs.
-
-    Parameters
-    ----------
-    adapted, sound : blocks with an adapter, and what they hear, see `sound_of`.
-    """
-    if adapted is None or sound is None:
-        return encoder.prefix([still.rgb], encoder.stop)[0, 1:]  # without the class token
-    prefix = encoder.prefix([still.rgb], adapted.entry)[0]
-    return np.asarray(adapted.enhance(prefix, sound).tokens.cpu().numpy())
 
 
 def title(still: Still) -> str:

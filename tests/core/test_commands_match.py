@@ -16,11 +16,10 @@ from data.make_clips import ClipSpec, make_clip, read_number
 from PIL import Image
 
 from moca_core.cli import DONE, FAILED, USAGE, main
-from moca_core.commands import match
 from moca_core.errors import ConfigError, MediaError
 from moca_core.export.match_sheet import match_sheet
 from moca_core.media.still import Still, open_still
-from moca_core.pipeline import pma
+from moca_core.pipeline import pma, pma_features
 from moca_core.pipeline.pma import PmaConfig
 
 
@@ -47,7 +46,7 @@ class MeanColours:
 def encoder(monkeypatch):
     """In place of every bundle's."""
     fake = MeanColours()
-    monkeypatch.setattr(match, "load_encoder", lambda bundle, device: fake)
+    monkeypatch.setattr(pma_features, "load_encoder", lambda bundle, device: fake)
     return fake
 
 
@@ -114,7 +113,7 @@ def test_settings_reach_the_comparison(pictures, encoder, tmp_path):
     out, arrays = tmp_path / "m.png", tmp_path / "m.npz"
     words += ["--out", str(out), "--npz", str(arrays), "--quiet"]
     assert main(["match", str(a), str(b), *words]) == DONE
-    Fa, Fb = (match.features(encoder, open_still(path)) for path in pictures)
+    Fa, Fb = (pma_features.features(encoder, open_still(path).rgb) for path in pictures)
     expected = pma.compare(Fa, Fb, (8, 8), config)
     with np.load(arrays) as found:
         assert float(found["distance"]) == pytest.approx(expected.distance, abs=1e-6)
@@ -130,7 +129,7 @@ def test_bundles_and_devices_are_passed_on(pictures, monkeypatch, tmp_path):
         asked.append((bundle, device))
         return MeanColours()
 
-    monkeypatch.setattr(match, "load_encoder", load)
+    monkeypatch.setattr(pma_features, "load_encoder", load)
     words = ["match", *map(str, pictures), "--out", str(tmp_path / "m.png")]
     assert main([*words, "--bundle", "imagebind", "--device", "cpu"]) == DONE
     assert asked == [("imagebind", "cpu")]
@@ -254,13 +253,13 @@ def test_the_compact_encoder_finds_a_turned_picture_worse_than_the_same(weights_
 
     still = open_still(paths.resource("demo/demo.mp4"), 1.0)
     later = open_still(paths.resource("demo/demo.mp4"), 1.5)
-    encoder = match.load_encoder("compact", "cpu")
-    a, b = match.features(encoder, still), match.features(encoder, later)
+    encoder = pma_features.load_encoder("compact", "cpu")
+    a, b = (pma_features.features(encoder, x.rgb) for x in (still, later))
     assert a.shape == (256, 384)
     flipped = Still(still.path, np.ascontiguousarray(still.rgb[::-1]))
     same, near, far = (
         pma.compare(a, other, encoder.grid).distance
-        for other in (a, b, match.features(encoder, flipped))
+        for other in (a, b, pma_features.features(encoder, flipped.rgb))
     )
     assert same < near < far
 
@@ -291,8 +290,8 @@ class Louder:
 
 def test_with_an_adapter_both_pictures_hear_the_sound_of_the_first(pictures, tmp_path, monkeypatch):
     encoder, adapted = Hearing(), Louder()
-    monkeypatch.setattr(match, "load_encoder", lambda bundle, device: encoder)
-    monkeypatch.setattr(match, "load_adapted", lambda encoder, path: adapted)
+    monkeypatch.setattr(pma_features, "load_encoder", lambda bundle, device: encoder)
+    monkeypatch.setattr(pma_features, "load_adapted", lambda encoder, path: adapted)
     loud = make_clip(
         tmp_path / "loud.mp4", ClipSpec(frames=20, fps=10, audio="aac", audio_stop_ms=2000)
     )
@@ -305,8 +304,8 @@ def test_with_an_adapter_both_pictures_hear_the_sound_of_the_first(pictures, tmp
 
 @pytest.mark.parametrize("kind", ["picture", "mute clip"])
 def test_an_adapter_needs_a_sound(kind, pictures, clip, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(match, "load_encoder", lambda bundle, device: Hearing())
-    monkeypatch.setattr(match, "load_adapted", lambda encoder, path: Louder())
+    monkeypatch.setattr(pma_features, "load_encoder", lambda bundle, device: Hearing())
+    monkeypatch.setattr(pma_features, "load_adapted", lambda encoder, path: Louder())
     first = pictures[0] if kind == "picture" else clip
     words = ["--out", str(tmp_path / "out.png"), "--adapter", str(tmp_path / "a.safetensors")]
     assert main(["match", str(first), str(pictures[1]), *words, "--quiet"]) == FAILED
@@ -318,7 +317,7 @@ def test_an_adapter_needs_a_sound(kind, pictures, clip, tmp_path, monkeypatch, c
 def test_an_adapter_that_is_none_is_told(pictures, tmp_path, monkeypatch, capsys):
     encoder = Hearing()
     encoder.bundle, encoder.trunk = "compact", None
-    monkeypatch.setattr(match, "load_encoder", lambda bundle, device: encoder)
+    monkeypatch.setattr(pma_features, "load_encoder", lambda bundle, device: encoder)
     (tmp_path / "a.safetensors").write_bytes(b"nothing")
     words = ["--out", str(tmp_path / "out.png"), "--adapter", str(tmp_path / "a.safetensors")]
     assert main(["match", *map(str, pictures), *words, "--quiet"]) == FAILED
