@@ -148,7 +148,8 @@ def _axes(frame: _Frame, height: float) -> list[str]:
 def _line(frame: _Frame, item: Series, number: int) -> list[str]:
     colour, dash = _style(number)
     spread = item.spread or (None,) * len(item.x)
-    parts, run = [], []
+    parts: list[str] = []
+    run: list[str] = []  # points since the last gap
     for x, y, half in zip(item.x, item.y, spread, strict=True):
         if y is None:
             parts.append(_polyline(run, colour, dash))
