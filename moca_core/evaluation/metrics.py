@@ -76,11 +76,13 @@ def f_curve(soft: NDArray[np.floating], truth: Mask) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    soft : (H, W) in [0, 1].
+    soft : (H, W) in [0, 1]; what isn't a number passes no threshold.
     truth : (H, W) bool, not empty.
     """
+    values = soft.ravel().astype(np.float64)
     # A pixel is positive at all thresholds up to its value: `level` counts them.
-    level = np.searchsorted(THRESHOLDS, soft.ravel().astype(np.float64), side="right")
+    level = np.searchsorted(THRESHOLDS, values, side="right")
+    level[np.isnan(values)] = 0
     bins = len(THRESHOLDS) + 1
     every = np.bincount(level, minlength=bins)
     right = np.bincount(level[truth.ravel()], minlength=bins)
@@ -94,8 +96,9 @@ def _f_score(
     intersection: NDArray[np.integer], positive: NDArray[np.integer], wanted: int
 ) -> NDArray[np.float64]:
     """(1 + b2) P R / (b2 P + R) in counts: (1 + b2) I / (b2 G + P); 0 where I is 0."""
-    # `wanted` is not 0, so neither is the denominator.
-    return (1 + BETA2) * intersection.astype(np.float64) / (BETA2 * wanted + positive)
+    # `wanted` is not 0, so neither is the denominator; rounding may lift a 1 by its last digit.
+    score = (1 + BETA2) * intersection.astype(np.float64) / (BETA2 * wanted + positive)
+    return np.minimum(score, 1.0)
 
 
 def summarise(
