@@ -109,7 +109,7 @@ def _clips(root: Path, choice: Choice) -> Indexing:
         raise DatasetError(f"{root}: not a folder", "Give the folder that holds the clips.")
     builder = ItemBuilder(root, "clips")
     found = 0
-    for name in _files(root):
+    for name in files_below(root):
         if os.path.splitext(name)[1].lower() not in CLIP_SUFFIXES:  # noqa: PTH122
             continue
         found += 1
@@ -125,7 +125,7 @@ def _clips(root: Path, choice: Choice) -> Indexing:
     return builder.finish()
 
 
-def _files(root: Path) -> Iterator[str]:
+def files_below(root: Path) -> Iterator[str]:
     """Files below a folder in order, as seen from there."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -201,7 +201,7 @@ def _vggsound(path: Path, choice: Choice) -> Indexing:
     if not videos.is_dir():
         raise DatasetError(f"{videos}: no such folder", "Give the folder that holds the videos.")
     there: dict[str, str] = {}
-    for count, name in enumerate(_files(videos)):
+    for count, name in enumerate(files_below(videos)):
         stem, suffix = os.path.splitext(os.path.basename(name))  # noqa: PTH119, PTH122
         if suffix.lower() in CLIP_SUFFIXES:
             there.setdefault(stem, name)
