@@ -7,7 +7,7 @@ so that masks follow the sound between key frames too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,13 +29,20 @@ from moca_core.pipeline.matching import Match, MatchSettings, match
 from moca_core.pipeline.schedule import schedule
 from moca_core.types import (
     REASON_SILENT,
+    FloatMap,
     FrameResult,
+    Mask,
     NoteEvent,
     Prediction,
     RgbImage,
     SegmentEvent,
     StageEvent,
 )
+
+Listen = Callable[[NDArray[np.float32]], Prediction]
+"""(n,) mono float32 sound -> what sounds in a picture that was looked at."""
+
+Answer = Callable[[FrameAnalysis, Heard], Prediction]
 
 _CACHE_BYTES = 64 * 2**20
 """Decoded frames held: they are read in order, once."""
@@ -115,18 +122,41 @@ class Segmenter:
 
     def predict(self, rgb: RgbImage, wave: NDArray[np.float32]) -> Prediction:
         """Masks of one picture (H, W, 3) uint8 with one sound (n,) mono float32 at `rate_hz`."""
-        size = rgb.shape[0], rgb.shape[1]
-        if is_silent(wave):
-            nothing = np.zeros(size, dtype=bool)
-            return Prediction(nothing, nothing.astype(np.float32), REASON_SILENT, 0.0)
+        return self.listener(rgb)(wave)
+
+    def listener(self, rgb: RgbImage, answer: Answer | None = None) -> Listen:
+        """A picture (H, W, 3) uint8 that is asked for its masks with any number of sounds.
+
+        It is looked at once, when the first sound comes that isn't silent.
+
+        Parameters
+        ----------
+        answer : what is made of the analysed picture and what is heard; by default the masks of
+            `decide`.
+        """
+        seen: list[FrameAnalysis] = []
+
+        def listen(wave: NDArray[np.float32]) -> Prediction:
+            if is_silent(wave):
+                nothing = np.zeros(rgb.shape[:2], dtype=bool)
+                return Prediction(nothing, nothing.astype(np.float32), REASON_SILENT, 0.0)
+            if not seen:
+                seen.append(self.analysed(rgb))
+            heard = self.bundle.hear(wave)
+            return answer(seen[0], heard) if answer else self._answer(seen[0], heard, rgb)
+
+        return listen
+
+    def analysed(self, rgb: RgbImage) -> FrameAnalysis:
+        """What the encoders say of a picture (H, W, 3) uint8."""
         (analysis,) = _finish(self.look([rgb]))
-        found = self.decide(analysis, self.bundle.hear(wave), rgb)
+        return analysis
+
+    def _answer(self, analysis: FrameAnalysis, heard: Heard, rgb: RgbImage) -> Prediction:
+        size = rgb.shape[0], rgb.shape[1]
+        found = self.decide(analysis, heard, rgb)
         result = FrameResult(0, 0.0, size, found.objects, found.reason)
-        soft = np.clip(resized(found.region, size), 0.0, 1.0)
-        # The final mask decides on which side of a half a pixel lies; the region orders the rest.
-        soft = np.where(result.union, 0.5 + 0.5 * soft, 0.5 * soft).astype(np.float32)
-        if not result.objects:
-            soft *= np.float32(0.5)
+        soft = soft_claim(result.union, resized(found.region, size))
         return Prediction(result.union, soft, found.reason, found.hearing.agreement)
 
     def clip(
@@ -198,6 +228,18 @@ class Segmenter:
         bundle = self.bundle
         analysis, hearing = bundle.relate(analysis, heard, self.settings.hearing)
         return match(analysis, hearing, bundle.names, self.config, self.settings, rgb)
+
+
+def soft_claim(mask: Mask, order: FloatMap) -> FloatMap:
+    """How strongly each pixel is claimed, (H, W) float32 in [0, 1], for `Prediction.soft`.
+
+    The mask (H, W) decides on which side of a half a pixel lies, `order` (H, W) in [0, 1] is the
+    order of the rest. Without a mask nothing is claimed by more than a quarter.
+    """
+    soft = np.clip(order, 0.0, 1.0)
+    if not mask.any():
+        return (0.25 * soft).astype(np.float32)
+    return np.where(mask, 0.5 + 0.5 * soft, 0.5 * soft).astype(np.float32)
 
 
 def _device_for(row: BundleRow, device: str, precision: str) -> DeviceChoice:
