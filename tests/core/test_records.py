@@ -53,5 +53,5 @@ def test_the_score_is_the_agreement_or_the_claimed_share() -> None:
 
 @pytest.mark.parametrize("line", ["", "{", "[]", "{}", json.dumps({"id": "a"}), '{"id": "a", "su'])
 def test_anything_else_is_no_record(line: str) -> None:
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError):
         from_line(line)
