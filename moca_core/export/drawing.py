@@ -27,6 +27,8 @@ OBJECT_COLOURS: tuple[Colour, ...] = (
 INK: Colour = (240, 240, 240)
 PAPER: Colour = (22, 22, 24)
 _TINT = 0.45
+_HEAT = 0.75
+"""Weight of a map's colours against the grey picture beneath them."""
 
 
 def colour_of(number: int) -> Colour:
@@ -42,9 +44,9 @@ def draw_result(picture: RgbImage, result: FrameResult) -> None:
     size = picture.shape[1], picture.shape[0]
     shown = [(item, _scaled(item.mask, size)) for item in result.objects]
     for item, mask in shown:
-        _tint(picture, mask, colour_of(item.number))
+        tint(picture, mask, colour_of(item.number))
     for item, mask in shown:
-        _outline(picture, mask, colour_of(item.number))
+        outline(picture, mask, colour_of(item.number))
     text_px = text_size(picture.shape[0])
     for item, mask in shown:
         _label(picture, item, mask, text_px)
@@ -74,7 +76,8 @@ def _box(mask: NDArray[np.uint8], margin: int = 0) -> tuple[slice, slice] | None
     )
 
 
-def _tint(picture: RgbImage, mask: NDArray[np.uint8], colour: Colour) -> None:
+def tint(picture: RgbImage, mask: NDArray[np.uint8], colour: Colour) -> None:
+    """Mix a colour into (H, W, 3) `picture` where (H, W) `mask` isn't 0."""
     box = _box(mask)
     if box is None:
         return
@@ -84,7 +87,8 @@ def _tint(picture: RgbImage, mask: NDArray[np.uint8], colour: Colour) -> None:
     np.copyto(part, mixed, where=mask[box][..., None] > 0)
 
 
-def _outline(picture: RgbImage, mask: NDArray[np.uint8], colour: Colour) -> None:
+def outline(picture: RgbImage, mask: NDArray[np.uint8], colour: Colour) -> None:
+    """Draw the border of (H, W) `mask` on (H, W, 3) `picture`."""
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     width = max(2, round(picture.shape[0] / 240))
     # A dark rim keeps a light line visible on a light picture.
@@ -154,6 +158,21 @@ def paste(
     part[..., :3] = (mixed // 255).astype(np.uint8)
     if part.shape[2] == 4:
         part[..., 3:] = np.maximum(part[..., 3:], top[..., 3:])
+
+
+def viridis(shares: NDArray[np.floating]) -> RgbImage:
+    """Values (...) from 0 to 1 as colours (..., 3) uint8 RGB; those outside as 0 or 1."""
+    levels = np.clip(np.rint(shares * 255), 0, 255).astype(np.uint8)
+    flat = cv2.applyColorMap(levels.reshape(-1, 1), cv2.COLORMAP_VIRIDIS)
+    return np.ascontiguousarray(flat.reshape(*levels.shape, 3)[..., ::-1])
+
+
+def heat(picture: RgbImage, shares: NDArray[np.floating]) -> RgbImage:
+    """(H, W, 3) uint8: a map (h, w) from 0 to 1 over the greyed picture, in fields of colour."""
+    size = picture.shape[1], picture.shape[0]
+    fields = cv2.resize(viridis(shares), size, interpolation=cv2.INTER_NEAREST)
+    grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return np.asarray(cv2.addWeighted(fields, _HEAT, grey, 1 - _HEAT, 0), np.uint8)
 
 
 def clock(time_s: float) -> str:

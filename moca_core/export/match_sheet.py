@@ -9,10 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moca_core.errors import StorageError
-from moca_core.export.drawing import INK, PAPER, colour_of, paste, shortened, write
+from moca_core.export.drawing import (
+    INK,
+    PAPER,
+    colour_of,
+    heat,
+    paste,
+    shortened,
+    viridis,
+    write,
+)
 from moca_core.fileio import write_bytes
 from moca_core.pipeline.pma import PmaResult, spread_matches
-from moca_core.types import FloatMap, RgbImage
+from moca_core.types import RgbImage
 
 _CELL_PX = 560
 _GAP, _BETWEEN = 14, 44
@@ -21,8 +30,6 @@ _LINE_PX = 26
 _BAR_PX, _BAR_LABELS_PX = 22, 62
 _TICKS = 5
 _MUTED = (160, 165, 170)
-_MAP_WEIGHT = 0.75
-"""Of the colours against the grey picture beneath them."""
 
 
 def match_sheet(
@@ -64,7 +71,7 @@ def match_sheet(
         )
         _line(sheet, words, (left, tops[1] - _LINE_PX), _CELL_PX, _MUTED)
         _put(sheet, picture, (x, tops[0]))
-        _put(sheet, _coloured(picture, cost, low, top), (x, tops[1]))
+        _put(sheet, heat(picture, (cost - low) / (top - low)), (x, tops[1]))
     _draw_matches(sheet, spread_matches(result, count), result.grid, pictures, corners)
     _draw_bar(sheet, (lefts[1] + _CELL_PX + _GAP, tops[1]), high, low, top)
     return sheet
@@ -91,22 +98,6 @@ def _range(result: PmaResult) -> tuple[float, float]:
     low = float(min(result.cost_a.min(), result.cost_b.min()))
     top = float(max(result.cost_a.max(), result.cost_b.max()))
     return (low, top) if top - low > 1e-4 else (low - 5e-4, top + 5e-4)
-
-
-def _viridis(shares: NDArray[np.floating]) -> RgbImage:
-    """(...) 0 to 1 -> (..., 3) uint8 RGB."""
-    levels = np.clip(np.rint(shares * 255), 0, 255).astype(np.uint8)
-    flat = cv2.applyColorMap(levels.reshape(-1, 1), cv2.COLORMAP_VIRIDIS)
-    return np.ascontiguousarray(flat.reshape(*levels.shape, 3)[..., ::-1])
-
-
-def _coloured(picture: RgbImage, cost: FloatMap, low: float, top: float) -> RgbImage:
-    """The cost map over the greyed picture, each location a field of one colour."""
-    size = picture.shape[1], picture.shape[0]
-    colours = _viridis((cost - low) / (top - low))
-    fields = cv2.resize(colours, size, interpolation=cv2.INTER_NEAREST)
-    grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return np.asarray(cv2.addWeighted(fields, _MAP_WEIGHT, grey, 1 - _MAP_WEIGHT, 0), np.uint8)
 
 
 def _draw_matches(
@@ -143,7 +134,7 @@ def _draw_bar(sheet: RgbImage, place: tuple[int, int], height: int, low: float, 
     """The colours from the greatest cost down to the least, with numbers."""
     x, y = place
     shares = np.linspace(1, 0, height)
-    sheet[y : y + height, x : x + _BAR_PX] = _viridis(shares)[:, None]
+    sheet[y : y + height, x : x + _BAR_PX] = viridis(shares)[:, None]
     _line(sheet, "cost", (x, y - _LINE_PX), _BAR_PX + _BAR_LABELS_PX, _MUTED)
     for share in np.linspace(0, 1, _TICKS):
         words = write(f"{low + share * (top - low):.3f}", _TEXT_PX - 2, INK)
