@@ -65,6 +65,13 @@ class PmaResult:
     match_b: NDArray[np.int64]
     distance: float
 
+    @property
+    def cost_range(self) -> tuple[float, float]:
+        """The least and the greatest cost of both maps; of equal ones a little around them."""
+        low = float(min(self.cost_a.min(), self.cost_b.min()))
+        top = float(max(self.cost_a.max(), self.cost_b.max()))
+        return (low, top) if top - low > 1e-4 else (low - 5e-4, top + 5e-4)
+
     def surface(self, row: int, column: int, of_b: bool = False) -> FloatMap:
         """(h, w) C of one location of a (or b) against all of the other picture.
 
