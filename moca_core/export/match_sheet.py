@@ -56,7 +56,7 @@ def match_sheet(
     sheet = np.empty((tops[1] + high + _GAP, width, 3), np.uint8)
     sheet[...] = PAPER
     _line(sheet, heading, (_GAP, _GAP - 4), width - 2 * _GAP, INK)
-    low, top = _range(result)
+    low, top = result.cost_range
     corners = []
     costs = (result.cost_a, result.cost_b)
     for picture, cost, left, title, other in zip(
@@ -91,13 +91,6 @@ def _fitted(rgb: RgbImage) -> RgbImage:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(rgb, size, interpolation=method), dtype=np.uint8)
-
-
-def _range(result: PmaResult) -> tuple[float, float]:
-    """The least and the greatest cost of both maps; of equal ones a little around them."""
-    low = float(min(result.cost_a.min(), result.cost_b.min()))
-    top = float(max(result.cost_a.max(), result.cost_b.max()))
-    return (low, top) if top - low > 1e-4 else (low - 5e-4, top + 5e-4)
 
 
 def _draw_matches(
