@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -112,6 +112,13 @@ class Prediction:
     soft: FloatMap
     reason: str = ""
     agreement: float | None = None
+
+
+Wave = NDArray[np.float32]
+"""(n,) float32 mono sound in [-1, 1]."""
+
+Listen = Callable[[Wave], Prediction]
+"""A sound -> what sounds in a picture that was looked at before."""
 
 
 @dataclass(frozen=True)

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from moca_core.cli import DONE, FAILED, STOPPED
 from moca_core.commands import method
 from moca_core.commands.arguments import count
+from moca_core.commands.looking import add_baseline_argument, load_look
 from moca_core.commands.running import StopRequest, say, show, warn
-from moca_core.config import fingerprint
-from moca_core.device import choose_device
-from moca_core.evaluation.baselines import BASELINES, Predict, Saliency
+from moca_core.evaluation.baselines import predict_with
 from moca_core.evaluation.layouts import LAYOUTS, DataSet
 from moca_core.evaluation.runner import CaseEvent, ReportEvent, evaluate, text_table
-from moca_core.export.results import prepare_folder, versions
+from moca_core.export.results import prepare_folder
 from moca_core.fileio import write_json
 from moca_core.models.registry import bundle_row
-from moca_core.types import FloatMap, RgbImage
 
 HELP = (
     "Score the method on a data set with masks. Prints a table with standard errors in brackets. "
@@ -37,8 +31,6 @@ HELP = (
     "share of empty masks; right, both, other (ms_one): whose true mask is nearest, this sound's, "
     "that of both, the other sound's. - means: not defined there."
 )
-METHOD = "none"
-"""The bundle whose window a baseline is given; none of them listens."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -57,13 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write the masks there (s4, ms3: in the tree of AVSBench's scripts)",
     )
-    rows = "; ".join(f"{row.name}: {row.help}" for row in BASELINES.values())
-    parser.add_argument(
-        "--baseline",
-        choices=(METHOD, *BASELINES),
-        default=METHOD,
-        help=f"score a baseline instead of the method ({rows})",
-    )
+    add_baseline_argument(parser)
     parser.add_argument(
         "--limit",
         type=count,
@@ -82,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
         # Before the work, not after it.
         if folder is not None:
             prepare_folder(folder)
-    predict, config = load_predictor(args)
+    look, config = load_look(args, args.baseline)
+    predict = predict_with(look)
     config |= {
         "dataset": str(args.dataset),
         "layout": args.layout,
@@ -130,34 +117,3 @@ def tell_incomplete(report: Mapping[str, Any], data: DataSet) -> int:
         warn(f"moca: {count} cases could not be read (see above)")
         code = FAILED
     return code
-
-
-def load_predictor(args: argparse.Namespace) -> tuple[Predict, dict[str, Any]]:
-    """The predictor and what the report says about it."""
-    said: dict[str, Any] = {"baseline": args.baseline, "versions": versions()}
-    if args.baseline != METHOD:
-        if args.thresholds or args.adapter:
-            warn("A baseline has no thresholds and no adapter: --set and --adapter do nothing.")
-        choice = choose_device(args.device, "float32")
-        said["device"] = asdict(choice)
-        return BASELINES[args.baseline].make(lambda: load_saliency(choice.device)), said
-    segmenter = method.segmenter_of(args)
-    config = segmenter.config
-    said |= {"device": asdict(segmenter.device), **asdict(config)}
-    said |= {"fingerprint": fingerprint(config), "thresholds": asdict(segmenter.settings)}
-    return segmenter.predict, said
-
-
-def load_saliency(device: str) -> Saliency:
-    """Saliency of the compact bundle's transformer; raises `WeightsError`."""
-    from moca_core.models import weights
-    from moca_core.models.saliency_vit import SaliencyViT
-    from moca_core.pipeline.analysis import resized
-
-    model = SaliencyViT.from_file(weights.locate("vit_s_focus.onnx"), device)
-
-    def saliency(rgb: RgbImage) -> FloatMap:
-        values: NDArray[np.float32] = model.encode(rgb, blocks=()).saliency.cpu().numpy()
-        return resized(values, (rgb.shape[0], rgb.shape[1]))
-
-    return saliency

@@ -68,6 +68,19 @@ class Bundle(Protocol):
         """
         ...
 
+    def see_crops(self, rgb: RgbImage, masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """What crops of a picture hold, all but the mask of each greyed out.
+
+        Parameters
+        ----------
+        masks : (P, h, w) bool over the picture, P at least 1.
+
+        Returns
+        -------
+        (P, D) features in the terms of `Heard.features`: their cosine says how alike they are.
+        """
+        ...
+
 
 class LoadableBundle(Bundle, Protocol):
     """A bundle that reads its weights when it is told to."""

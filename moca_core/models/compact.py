@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from moca_core.models.adapted import AdaptedTrunk
 from moca_core.models.adapter import HOSTS, Adapter
 from moca_core.models.efficientnet_lite import EfficientNetLite
 from moca_core.models.person import PersonEvidence, PersonNets
+from moca_core.models.pictures import masked_crops
 from moca_core.models.prompting import asking
 from moca_core.models.registry import bundle_row
 from moca_core.models.saliency_vit import SaliencyViT
@@ -264,10 +264,7 @@ class CompactBundle:
         inside = mean_inside(proposals.masks, dense)
         if not len(proposals):
             return inside
-        classes = torch.zeros(len(proposals), len(self._looks_like), device=self._place)
-        for name, net in self._nets.items():
-            crops = masked_crops(rgb, proposals.masks, _CROP_SIDE[name])
-            classes += net.probabilities(crops) / len(self._nets)  # (P, 1000)
+        classes = self._crop_classes(rgb, proposals.masks)
         crop = (classes @ self._looks_like).clamp(max=1).cpu().numpy()
         nameless = (classes @ self._nameless).clamp(max=1).cpu().numpy()  # (P,)
         doubt, own = self._look.person_doubt, self._person
@@ -280,38 +277,18 @@ class CompactBundle:
         looks[:, own] *= (1 - np.delete(crop, own, axis=1).max(axis=1)) * np.sqrt(1 - nameless)
         return looks.astype(np.float32)
 
+    def see_crops(self, rgb: RgbImage, masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """(P, G) how much each masked crop looks like each group, by the classifiers alone."""
+        looks = self._crop_classes(rgb, masks) @ self._looks_like
+        return np.asarray(looks.clamp(max=1).cpu().numpy(), dtype=np.float32)
 
-def masked_crops(rgb: RgbImage, masks: NDArray[np.bool_], side: int) -> NDArray[np.uint8]:
-    """Square crops around masks, all else grey: crops with their background say little.
-
-    Parameters
-    ----------
-    rgb : (H, W, 3) uint8.
-    masks : (P, h, w) bool over the same picture.
-
-    Returns
-    -------
-    (P, side, side, 3) uint8.
-    """
-    height, width = rgb.shape[:2]
-    crops = np.full((len(masks), side, side, 3), 127, dtype=np.uint8)
-    for crop, small in zip(crops, masks, strict=True):
-        mask = cv2.resize(small.view(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if not len(rows):
-            continue
-        top, bottom = int(rows[0]), int(rows[-1]) + 1
-        left, right = int(columns[0]), int(columns[-1]) + 1
-        # A margin of five per cent a side, the object in the middle.
-        extent = int(1.1 * max(bottom - top, right - left)) + 2
-        canvas = np.full((extent, extent, 3), 127, dtype=np.uint8)
-        part = rgb[top:bottom, left:right]
-        inside = mask[top:bottom, left:right, None] > 0
-        y, x = (extent - (bottom - top)) // 2, (extent - (right - left)) // 2
-        canvas[y : y + bottom - top, x : x + right - left] = np.where(inside, part, 127)
-        method = cv2.INTER_AREA if extent > side else cv2.INTER_CUBIC
-        crop[:] = cv2.resize(canvas, (side, side), interpolation=method)
-    return crops
+    def _crop_classes(self, rgb: RgbImage, masks: NDArray[np.bool_]) -> torch.Tensor:
+        """(P, 1000) class probabilities of the masked crops, means over the classifiers."""
+        classes = torch.zeros(len(masks), len(self._looks_like), device=self._place)
+        for name, net in self._nets.items():
+            crops = masked_crops(rgb, masks, _CROP_SIDE[name])
+            classes += net.probabilities(crops) / len(self._nets)
+        return classes
 
 
 _CLASSIFIERS: Mapping[str, str] = MappingProxyType(

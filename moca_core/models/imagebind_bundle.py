@@ -19,7 +19,8 @@ from moca_core.models.adapted import AdaptedTrunk
 from moca_core.models.adapter import Adapter
 from moca_core.models.compute import BatchSize, Compiler
 from moca_core.models.dino import Dino
-from moca_core.models.imagebind import ImageBind
+from moca_core.models.imagebind import SIDE, ImageBind
+from moca_core.models.pictures import masked_crops
 from moca_core.models.prompting import asking
 from moca_core.models.registry import bundle_row
 from moca_core.models.sam import Sam, SamEmbedding, load_sam
@@ -299,6 +300,16 @@ class ImageBindBundle:
         )
         one, none = np.ones(1, np.float32), np.zeros(1, np.float32)
         return related, Hearing(strength=one, silence=none, agreement=float(likeness[0]))
+
+    def see_crops(self, rgb: RgbImage, masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """(P, De) unit features of the masked crops in the joint space."""
+        crops = masked_crops(rgb, masks, SIDE)
+        found = np.stack(self._fitting.run(self._embed_whole, list(crops)))
+        self._check(found, "ImageBind")
+        return found
+
+    def _embed_whole(self, rgbs: Sequence[RgbImage]) -> Sequence[NDArray[np.float32]]:
+        return list(_array(self._imagebind.see(rgbs).embedding))
 
     def _with_adapter(self, analysis: FrameAnalysis, heard: Heard) -> FrameAnalysis:
         """Tokens and patch features that know the sound; the same without an adapter."""

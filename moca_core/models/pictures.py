@@ -1,11 +1,13 @@
-"""Pictures as the transformers take them: squashed or cropped to a square, and normalised."""
+"""Pictures as the encoders take them: squashed or cropped to a square, masked, and normalised."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -48,6 +50,39 @@ def centre_crop(rgb: RgbImage, shorter: int, side: int) -> RgbImage:
     left, top = (round((full - side) / 2) for full in size)
     resized = Image.fromarray(rgb).resize(size, BICUBIC)
     return np.array(resized.crop((left, top, left + side, top + side)))
+
+
+def masked_crops(rgb: RgbImage, masks: NDArray[np.bool_], side: int) -> NDArray[np.uint8]:
+    """Square crops around masks, all else grey: crops with their background say little.
+
+    Parameters
+    ----------
+    rgb : (H, W, 3) uint8.
+    masks : (P, h, w) bool over the same picture.
+
+    Returns
+    -------
+    (P, side, side, 3) uint8.
+    """
+    height, width = rgb.shape[:2]
+    crops = np.full((len(masks), side, side, 3), 127, dtype=np.uint8)
+    for crop, small in zip(crops, masks, strict=True):
+        mask = cv2.resize(small.view(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not len(rows):
+            continue
+        top, bottom = int(rows[0]), int(rows[-1]) + 1
+        left, right = int(columns[0]), int(columns[-1]) + 1
+        # A margin of five per cent a side, the object in the middle.
+        extent = int(1.1 * max(bottom - top, right - left)) + 2
+        canvas = np.full((extent, extent, 3), 127, dtype=np.uint8)
+        part = rgb[top:bottom, left:right]
+        inside = mask[top:bottom, left:right, None] > 0
+        y, x = (extent - (bottom - top)) // 2, (extent - (right - left)) // 2
+        canvas[y : y + bottom - top, x : x + right - left] = np.where(inside, part, 127)
+        method = cv2.INTER_AREA if extent > side else cv2.INTER_CUBIC
+        crop[:] = cv2.resize(canvas, (side, side), interpolation=method)
+    return crops
 
 
 def normalised(

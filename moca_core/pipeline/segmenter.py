@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice, choose_device
@@ -31,18 +30,18 @@ from moca_core.types import (
     REASON_SILENT,
     FloatMap,
     FrameResult,
+    Listen,
     Mask,
     NoteEvent,
     Prediction,
     RgbImage,
     SegmentEvent,
     StageEvent,
+    Wave,
 )
 
-Listen = Callable[[NDArray[np.float32]], Prediction]
-"""(n,) mono float32 sound -> what sounds in a picture that was looked at."""
-
 Answer = Callable[[FrameAnalysis, Heard], Prediction]
+"""What is made of an analysed picture and what is heard."""
 
 _CACHE_BYTES = 64 * 2**20
 """Decoded frames held: they are read in order, once."""
@@ -120,7 +119,7 @@ class Segmenter:
         assert self._bundle is not None  # load() leaves it set or raises
         return self._bundle
 
-    def predict(self, rgb: RgbImage, wave: NDArray[np.float32]) -> Prediction:
+    def predict(self, rgb: RgbImage, wave: Wave) -> Prediction:
         """Masks of one picture (H, W, 3) uint8 with one sound (n,) mono float32 at `rate_hz`."""
         return self.listener(rgb)(wave)
 
@@ -131,12 +130,11 @@ class Segmenter:
 
         Parameters
         ----------
-        answer : what is made of the analysed picture and what is heard; by default the masks of
-            `decide`.
+        answer : what is made of both; by default the masks of `decide`.
         """
         seen: list[FrameAnalysis] = []
 
-        def listen(wave: NDArray[np.float32]) -> Prediction:
+        def listen(wave: Wave) -> Prediction:
             if is_silent(wave):
                 nothing = np.zeros(rgb.shape[:2], dtype=bool)
                 return Prediction(nothing, nothing.astype(np.float32), REASON_SILENT, 0.0)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.device import choose_device
-from moca_core.models.compact import CompactBundle, LookSettings, masked_crops
+from moca_core.models.compact import CompactBundle, LookSettings
 from moca_core.models.person import Detections, PersonEvidence
+from moca_core.models.pictures import masked_crops
 from moca_core.pipeline.analysis import FrameAnalysis, Proposals
 from moca_core.pipeline.proposals import ProposalSettings
 
@@ -338,3 +339,13 @@ def test_the_modes_ask_at_as_many_points_as_they_are_told(bundle: CompactBundle)
     for mode, count in (("guided", 5), ("grid", 9)):
         _, analysis = events_of(few, Encoders(), mode)
         assert len(analysis.proposals.prompts) == count
+
+
+def test_crops_are_seen_by_the_classifiers_alone(bundle: CompactBundle) -> None:
+    Encoders(sees=0.75, worn=0.2).put_into(bundle)
+    masks = np.stack([box(WORK, 40, 40, 100, 100), box(WORK, 90, 150, 150, 210)])
+    seen = bundle.see_crops(np.zeros((*SIZE, 3), np.uint8), masks)
+    assert (seen.shape, seen.dtype) == ((2, len(bundle.names)), np.float32)
+    assert seen[:, bundle.groups.index("dog")] == pytest.approx([0.75, 0.75])
+    # Clothes count as they are: the person nets have no say here.
+    assert seen[:, bundle.groups.index("person")] == pytest.approx([0.2, 0.2])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from moca_core.errors import DatasetError
-from moca_core.evaluation.baselines import BASELINES
+from moca_core.evaluation.baselines import predict_with, whole
 from moca_core.evaluation.layouts import LAYOUTS, DataSet, read_pairs
 from moca_core.evaluation.runner import (
     CaseEvent,
@@ -205,37 +205,6 @@ def test_predictions_are_fitted_to_the_truth() -> None:
     assert result.reason == "why"
 
 
-def test_baselines() -> None:
-    picture = np.zeros((100, 200, 3), np.uint8)
-    none = np.zeros(0, np.float32)
-
-    def load():
-        return lambda rgb: np.linspace(-0.5, 1.5, rgb.shape[1])[None].repeat(rgb.shape[0], 0)
-
-    made = {name: row.make(load)(picture, none) for name, row in BASELINES.items()}
-    assert set(made) == {"whole", "centre", "saliency"}
-    assert made["whole"].mask.all()
-    box = made["centre"].mask
-    assert box.mean() == pytest.approx(0.5, abs=0.005)
-    middle = [float(places.mean()) for places in np.nonzero(box)]
-    assert middle == pytest.approx([49.5, 99.5], abs=0.5)
-    assert made["saliency"].mask[:, 101:].all()
-    assert not made["saliency"].mask[:, :99].any()
-    for prediction in made.values():
-        assert prediction.soft.dtype == np.float32
-        assert 0 <= prediction.soft.min() <= prediction.soft.max() <= 1
-
-
-def test_only_the_saliency_row_loads_the_model() -> None:
-    def refuse():
-        raise AssertionError("loaded")
-
-    for name in ("whole", "centre"):
-        BASELINES[name].make(refuse)
-    with pytest.raises(AssertionError):
-        BASELINES["saliency"].make(refuse)
-
-
 def test_table_shows_every_subset_with_errors(pairs: Path) -> None:
     report, _ = run(read_pairs(pairs), by_ear)
     lines = text_table(report).splitlines()
@@ -251,6 +220,6 @@ def test_development_pairs(dev_data: Path) -> None:
     assert len(ones) == 62
     assert all(len(case.other_mask_paths) == 1 for case in ones)
     few = read_pairs(dev_data / "avs_pairs", limit=8)
-    whole, _ = run(few, BASELINES["whole"].make(lambda: None))
-    assert whole["failed"] == []
-    assert whole["share_empty"] == 0
+    report, _ = run(few, predict_with(whole))
+    assert report["failed"] == []
+    assert report["share_empty"] == 0

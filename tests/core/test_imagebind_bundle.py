@@ -326,3 +326,17 @@ def test_a_sound_that_no_place_is_nearer_to_gives_nothing(regions: str) -> None:
         found = segmenter.predict(picture(), np.full(32_000, 0.1 * sign, np.float32))
         assert not found.mask.any()
         assert found.reason == REASON_NO_OBJECT
+
+
+def test_crops_are_pictures_in_the_space_of_the_sound(bundle: ImageBindBundle) -> None:
+    rgb = picture()
+    seen = bundle.see_crops(rgb, np.stack([LEFT, ~LEFT, LEFT]))
+    heard = bundle.hear(np.full(32_000, 0.1, np.float32)).features
+    assert (seen.shape, seen.dtype) == ((3, len(heard)), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(seen, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(seen[0], seen[2], atol=1e-5)
+    assert not np.allclose(seen[0], seen[1], atol=1e-3)
+    # What lies outside of the mask doesn't matter.
+    other = np.where(np.arange(SIZE[1])[None, :, None] < SIZE[1] // 2, rgb, 255).astype(np.uint8)
+    again = bundle.see_crops(other, LEFT[None])
+    np.testing.assert_allclose(again[0], seen[0], atol=1e-5)

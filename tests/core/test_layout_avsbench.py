@@ -23,7 +23,7 @@ from PIL import Image
 
 from moca_core.errors import DatasetError
 from moca_core.evaluation import runner
-from moca_core.evaluation.baselines import BASELINES
+from moca_core.evaluation.baselines import predict_with, whole
 from moca_core.evaluation.layouts import LAYOUTS, DataSet
 from moca_core.evaluation.runner import CaseEvent, ReportEvent, evaluate, text_table
 from moca_core.types import NoteEvent, Prediction
@@ -77,7 +77,7 @@ def test_s4_is_read_from_either_folder(s4: Path) -> None:
     assert (second.subset, second.category) == ("test", "dog")
     assert second.time_s == 1.5
     assert second.size == (224, 224)
-    assert second.saved_as == "test/dog/--dog_1/--dog_1_1.png"
+    assert second.saved_as == "dog/--dog_1/--dog_1_1.png"
     beside = s4 / "Single-source" / "s4_data"
     assert second.image_path == beside / "visual_frames/test/dog/--dog_1/--dog_1_2.png"
     assert second.mask_path == beside / "gt_masks/test/dog/--dog_1/--dog_1_2.png"
@@ -88,7 +88,7 @@ def test_s4_is_read_from_either_folder(s4: Path) -> None:
 
 def test_training_clips_of_s4_have_one_mask(s4: Path) -> None:
     data = read("s4", s4, "train")
-    assert [case.saved_as for case in data.cases] == ["train/bird/bird_3/bird_3_0.png"]
+    assert [case.saved_as for case in data.cases] == ["bird/bird_3/bird_3_0.png"]
     assert not data.incomplete
 
 
@@ -101,7 +101,7 @@ def test_ms3_keeps_the_suffix_in_the_name_and_no_split_for_frames(ms3: Path) -> 
     assert case.image_path == beside / "visual_frames/band-0_4/band-0_4.mp4_5.png"
     assert case.mask_path == beside / "gt_masks/test/band-0_4/band-0_4_5.png"
     assert case.audio_path == beside / "audio_wav/test/band-0_4.wav"
-    assert case.saved_as == "test/band-0_4/band-0_4_4.png"
+    assert case.saved_as == "band-0_4/band-0_4_4.png"
     assert (case.category, case.time_s) == ("", 4.5)
     assert len(read("ms3", ms3, "val").cases) == 5
 
@@ -257,7 +257,7 @@ def test_ms3_has_no_categories(ms3: Path) -> None:
 def test_masks_are_saved_in_the_official_tree(layout: str, s4: Path, ms3: Path) -> None:
     out = s4.parent / "out"
     run(read(layout, s4), left, save_masks=out)
-    place = "test/cat/cat_2/cat_2" if layout == "s4" else "test/band-0_4/band-0_4"
+    place = "cat/cat_2/cat_2" if layout == "s4" else "band-0_4/band-0_4"
     clips = 2 if layout == "s4" else 1
     assert len(list(out.rglob("*.png"))) == 5 * clips
     for index in range(5):
@@ -405,13 +405,13 @@ def test_a_sound_shorter_than_the_window_is_padded(s4: Path) -> None:
 def test_davis_in_the_form_of_s4(dev_data: Path) -> None:
     data = read("s4", dev_data / "davis_s4", "val")
     assert (len(data.cases), data.clips, data.note) == (40, 8, "")
-    whole, events = run(data, BASELINES["whole"].make(lambda: None))
-    assert whole["failed"] == []
-    assert set(whole["per_category"]) == {"dog", "bird", "car", "bus", "train"}
+    report, events = run(data, predict_with(whole))
+    assert report["failed"] == []
+    assert set(report["per_category"]) == {"dog", "bird", "car", "bus", "train"}
     truths = [event.record.union for event in events if isinstance(event, CaseEvent)]
     assert truths == [224 * 224] * 40
     # Claiming everything scores the share of the picture that the truth covers.
     shares = [np.asarray(Image.open(case.mask_path)).mean() / 255 for case in data.cases]
-    assert whole["m_j"] == pytest.approx(np.mean(shares))
+    assert report["m_j"] == pytest.approx(np.mean(shares))
     with pytest.raises(DatasetError, match="no clip has split 'test'"):
         read("s4", dev_data / "davis_s4")
