@@ -218,18 +218,18 @@ def spread_matches(result: PmaResult, count: int = 12) -> NDArray[np.int64]:
     height, width = result.grid
     places = np.stack(np.divmod(np.arange(height * width), width), axis=1)
     matches = np.concatenate([places, result.match_a], axis=1)  # (N, 4)
-    order = np.argsort(result.costs.min(axis=1), kind="stable")
+    matches = matches[np.argsort(result.costs.min(axis=1), kind="stable")]
     apart = max(1, int(np.sqrt(height * width / count)))
     while True:
-        chosen: list[NDArray[np.int64]] = []
-        for match in matches[order]:
-            gaps = [np.abs(match - other).reshape(2, 2).max(axis=1).min() for other in chosen]
-            if min(gaps, default=apart) >= apart:
-                chosen.append(match)
-                if len(chosen) == count:
-                    return np.stack(chosen)
-        if apart == 0 or len(matches) <= len(chosen):
-            return np.stack(chosen)
+        chosen: list[int] = []
+        gaps = np.full(len(matches), apart)  # to the nearest chosen one, in the nearer picture
+        while len(chosen) < count and (free := gaps >= apart).any():
+            chosen.append(int(free.argmax()))
+            away = np.abs(matches - matches[chosen[-1]]).reshape(-1, 2, 2).max(axis=2).min(axis=1)
+            gaps = np.minimum(gaps, away)
+            gaps[chosen[-1]] = -1
+        if len(chosen) == count or apart == 0 or len(matches) <= len(chosen):
+            return matches[chosen]
         apart -= 1
 
 
