@@ -106,12 +106,14 @@ class Prediction:
     soft : (H, W) float32 in [0, 1], how strongly each pixel is claimed; all zero if none is.
     reason : why the mask is empty, else "".
     agreement : how well what is heard matches what is seen; None from what doesn't listen.
+    objects : what the mask consists of, with names; empty from what names nothing.
     """
 
     mask: Mask
     soft: FloatMap
     reason: str = ""
     agreement: float | None = None
+    objects: tuple[SoundingObject, ...] = ()
 
 
 Wave = NDArray[np.float32]

@@ -66,7 +66,7 @@ def score_frame(mask: Mask, soft: NDArray[np.floating], truth: Mask) -> FrameSco
     if not wanted:
         j = 1.0 - positive / mask.size
         return FrameScore(j, 0, union, None, None, not positive)
-    f_binary = float(_f_score(np.array(intersection), np.array(positive), wanted))
+    f_binary = float(f_score(intersection, positive, wanted))
     curve = f_curve(soft, truth)
     return FrameScore(intersection / union, intersection, union, f_binary, curve, not positive)
 
@@ -89,15 +89,18 @@ def f_curve(soft: NDArray[np.floating], truth: Mask) -> NDArray[np.float64]:
     # Positive at threshold i are the pixels with level > i: (256,) -> (255,)
     positive = np.cumsum(every[::-1])[::-1][1:]
     intersection = np.cumsum(right[::-1])[::-1][1:]
-    return _f_score(intersection, positive, int(np.count_nonzero(truth)))
+    return f_score(intersection, positive, int(np.count_nonzero(truth)))
 
 
-def _f_score(
-    intersection: NDArray[np.integer], positive: NDArray[np.integer], wanted: int
+def f_score(
+    intersection: NDArray[np.integer] | int, positive: NDArray[np.integer] | int, wanted: int
 ) -> NDArray[np.float64]:
-    """(1 + b2) P R / (b2 P + R) in counts: (1 + b2) I / (b2 G + P); 0 where I is 0."""
+    """F-score of `intersection` pixels hit, of `positive` claimed and `wanted` true, not 0.
+
+    (1 + b2) P R / (b2 P + R) in counts: (1 + b2) I / (b2 G + P); 0 where I is 0.
+    """
     # `wanted` is not 0, so neither is the denominator; rounding may lift a 1 by its last digit.
-    score = (1 + BETA2) * intersection.astype(np.float64) / (BETA2 * wanted + positive)
+    score = (1 + BETA2) * np.asarray(intersection, np.float64) / (BETA2 * wanted + positive)
     return np.minimum(score, 1.0)
 
 

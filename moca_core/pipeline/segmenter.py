@@ -155,7 +155,8 @@ class Segmenter:
         found = self.decide(analysis, heard, rgb)
         result = FrameResult(0, 0.0, size, found.objects, found.reason)
         soft = soft_claim(result.union, resized(found.region, size))
-        return Prediction(result.union, soft, found.reason, found.hearing.agreement)
+        agreement = found.hearing.agreement
+        return Prediction(result.union, soft, found.reason, agreement, found.objects)
 
     def clip(
         self,

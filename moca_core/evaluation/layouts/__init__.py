@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from moca_core.evaluation.layouts.avsbench import TREES, read_avsbench
+from moca_core.evaluation.layouts.avss import read_avss, read_labels
 from moca_core.evaluation.layouts.cases import Case, DataSet, read_image, read_mask
 from moca_core.evaluation.layouts.pairs import ONE_OF_SEVERAL, read_pairs
 
@@ -16,7 +17,9 @@ __all__ = [
     "Case",
     "DataSet",
     "read_avsbench",
+    "read_avss",
     "read_image",
+    "read_labels",
     "read_mask",
     "read_pairs",
 ]
@@ -31,5 +34,6 @@ def _pairs(root: str | Path, split: str | None, limit: int | None) -> DataSet:
 LAYOUTS: dict[str, Reader] = {
     "pairs": _pairs,
     **{tree.name: partial(read_avsbench, tree) for tree in TREES},
+    "avss": read_avss,
 }
 """Reader of each layout: (folder, split, limit) -> data set."""

@@ -1,14 +1,17 @@
-"""The layouts `s4` and `ms3` of AVSBench: clips of five seconds, a frame and a mask for each.
+"""The layouts `s4`, `ms3` and `avss` of AVSBench: clips with a frame and a mask for each second.
 
-The trees are those that its official loaders read (METHOD.md section 8). Frames count from 1 in
-the names of files, and from 0 in those of saved masks.
+The trees are those that its official loaders read, and the names of saved masks those that its
+official test scripts write (METHOD.md section 8; OpenNLPLab/AVSBench, avs_scripts/*/dataloader.py
+and utils/utility.py). Frames count from 1 in the files of `s4` and `ms3`, from 0 in those of `avss`
+and of saved masks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import MappingProxyType
 
 from moca_core.errors import DatasetError
 from moca_core.evaluation.layouts.cases import (
@@ -24,6 +27,7 @@ DEFAULT_SPLIT = "test"
 SCORED_SIZE = (224, 224)
 """(height, width) at which the official scripts score."""
 FRAMES = 5
+_NO_PARTS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -34,60 +38,50 @@ class Tree:
     ----------
     name : of the layout.
     folder : in the folder of the whole of AVSBench.
-    table : its CSV file; the clip's name is in the first column.
-    categories : the table has a column `category`.
-    first_only : splits of which only the first frame has a mask.
+    table : its CSV file.
+    columns : field of `TableClip` -> its column; the clip's name is in the first column unless
+        it is named here.
+    places : fields that are names of folders in the paths below.
     image, mask, audio, saved : paths beside the table, and those of saved masks.
+    first_only : (split, part) of clips of which only the first frame has a mask.
+    parts : part -> frames of its clips; `FRAMES` in a tree without parts.
     """
 
     name: str
     folder: str
     table: str
-    categories: bool
-    first_only: tuple[str, ...]
+    columns: Mapping[str, str]
+    places: tuple[str, ...]
     image: str
     mask: str
     audio: str
     saved: str
+    first_only: tuple[tuple[str, str], ...] = ()
+    parts: Mapping[str, int] = field(default_factory=lambda: _NO_PARTS)
 
-    def frames(self, split: str) -> range:
+    def frames(self, clip: TableClip) -> range:
         """Numbers of the frames that have a mask, from 1."""
-        return range(1, 2 if split in self.first_only else FRAMES + 1)
+        first_only = (clip.split, clip.part) in self.first_only
+        return range(1, 2 if first_only else self.parts.get(clip.part, FRAMES) + 1)
 
+    @property
+    def most_frames(self) -> int:
+        """Frames of its longest clips."""
+        return max(self.parts.values(), default=FRAMES)
 
-S4 = Tree(
-    name="s4",
-    folder="Single-source",
-    table="s4_meta_data.csv",
-    categories=True,
-    first_only=("train",),
-    image="s4_data/visual_frames/{split}/{category}/{clip}/{clip}_{number}.png",
-    mask="s4_data/gt_masks/{split}/{category}/{clip}/{clip}_{number}.png",
-    audio="s4_data/audio_wav/{split}/{category}/{clip}.wav",
-    saved="{split}/{category}/{clip}/{clip}_{index}.png",
-)
-MS3 = Tree(
-    name="ms3",
-    folder="Multi-sources",
-    table="ms3_meta_data.csv",
-    categories=False,
-    first_only=(),
-    # The frames were cut from `<clip>.mp4`, and kept its whole name.
-    image="ms3_data/visual_frames/{clip}/{clip}.mp4_{number}.png",
-    mask="ms3_data/gt_masks/{split}/{clip}/{clip}_{number}.png",
-    audio="ms3_data/audio_wav/{split}/{clip}.wav",
-    saved="{split}/{clip}/{clip}_{index}.png",
-)
-TREES = (S4, MS3)
+    def in_file(self, number: int) -> int:
+        """Frame `number`, from 1, as the names of its files count it."""
+        return number - 1 if "{index}" in self.image else number
 
 
 @dataclass(frozen=True)
 class TableClip:
-    """A row of the table."""
+    """A row of the table; `part` is the one of the set that the clip belongs to."""
 
     name: str
     split: str
-    category: str
+    category: str = ""
+    part: str = ""
 
     def path(self, root: Path, pattern: str, number: int = 1) -> Path:
         return root / self.fill(pattern, number)
@@ -97,9 +91,52 @@ class TableClip:
             clip=self.name,
             split=self.split,
             category=self.category,
+            part=self.part,
             number=number,
             index=number - 1,
         )
+
+
+S4 = Tree(
+    name="s4",
+    folder="Single-source",
+    table="s4_meta_data.csv",
+    columns={"split": "split", "category": "category"},
+    places=("split", "category"),
+    first_only=(("train", ""),),
+    image="s4_data/visual_frames/{split}/{category}/{clip}/{clip}_{number}.png",
+    mask="s4_data/gt_masks/{split}/{category}/{clip}/{clip}_{number}.png",
+    audio="s4_data/audio_wav/{split}/{category}/{clip}.wav",
+    saved="{category}/{clip}/{clip}_{index}.png",
+)
+MS3 = Tree(
+    name="ms3",
+    folder="Multi-sources",
+    table="ms3_meta_data.csv",
+    columns={"split": "split"},
+    places=("split",),
+    # The frames were cut from `<clip>.mp4`, and kept its whole name.
+    image="ms3_data/visual_frames/{clip}/{clip}.mp4_{number}.png",
+    mask="ms3_data/gt_masks/{split}/{clip}/{clip}_{number}.png",
+    audio="ms3_data/audio_wav/{split}/{clip}.wav",
+    saved="{clip}/{clip}_{index}.png",
+)
+TREES = (S4, MS3)
+"""The sets of AVSBench-object, whose masks are 0 or 255."""
+AVSS = Tree(
+    name="avss",
+    folder="AVSS",
+    table="metadata.csv",
+    columns={"name": "uid", "split": "split", "part": "label", "category": "a_obj"},
+    places=("split", "part"),
+    image="{part}/{clip}/frames/{index}.jpg",
+    mask="{part}/{clip}/labels_rgb/{index}.png",
+    audio="{part}/{clip}/audio.wav",
+    saved="{clip}/{clip}_{index}.png",
+    first_only=(("train", "v1s"),),
+    parts={"v1s": 5, "v1m": 5, "v2": 10},
+)
+"""AVSBench-semantic, whose masks tell 71 classes by their colours; see `layouts.avss`."""
 
 
 def read_avsbench(
@@ -111,7 +148,7 @@ def read_avsbench(
 
     Parameters
     ----------
-    tree : `S4` or `MS3`.
+    tree : `S4`, `MS3` or `AVSS`.
     root : the folder that holds the table, or that of the whole of AVSBench.
     split : which part of the set (`test`, as in the official scripts).
     limit : keep so many frames, of whole clips spread evenly over those that are there.
@@ -134,15 +171,15 @@ def read_avsbench(
             found.append([_case(tree, folder, clip, number) for number in numbers])
     if not found:
         raise _nothing(tree, folder, clips)
-    cases = [case for frames in _limited(found, limit) for case in frames]
+    cases = [case for frames in _limited(found, limit, tree.most_frames) for case in frames]
     return DataSet(tuple(cases[:limit]), split, len(clips), incomplete)
 
 
-def _limited(clips: list[list[Case]], limit: int | None) -> list[list[Case]]:
-    """As few whole clips as have `limit` frames, spread evenly."""
+def _limited(clips: list[list[Case]], limit: int | None, most: int) -> list[list[Case]]:
+    """As few whole clips of at most `most` frames as have `limit` frames, spread evenly."""
     if limit is None:
         return clips
-    count = -(-limit // FRAMES)
+    count = -(-limit // most)
     while True:
         kept = [clips[place] for place in spread(len(clips), count)]
         if count >= len(clips) or sum(map(len, kept)) >= limit:
@@ -159,7 +196,7 @@ def find_folder(tree: Tree, root: Path) -> Path:
         raise DatasetError(f"{root}: no such folder", f"Give the folder that holds {tree.table}.")
     others = [
         other.name
-        for other in TREES
+        for other in (*TREES, AVSS)
         if any(is_file(root / place / other.table) for place in ("", other.folder))
     ]
     hint = f"Give the folder that holds {tree.table}, or the one with {tree.folder} in it."
@@ -172,23 +209,21 @@ def find_folder(tree: Tree, root: Path) -> Path:
 def read_clips(tree: Tree, path: Path, split: str) -> list[TableClip]:
     """Clips of a split, in the order of the table `path`; raises `DatasetError`."""
     columns, rows = read_table(path)
-    named = ("split", "category") if tree.categories else ("split",)
-    missing = [name for name in named if name not in columns]
+    needed = [tree.columns[name] for name in ("name", *tree.places) if name in tree.columns]
+    missing = [name for name in needed if name not in columns]
     if missing:
+        first = "" if "name" in tree.columns else "the clip's name first, and "
         raise DatasetError(
             f"{path}: columns missing: {', '.join(missing)}",
-            f"The layout `{tree.name}` needs the clip's name first, and {', '.join(named)}.",
+            f"The layout `{tree.name}` needs {first}{', '.join(needed)}.",
         )
-    check_filled(path, rows, (columns[0], *named))
+    fields = {"name": columns[0], **tree.columns}
+    check_filled(path, rows, list(dict.fromkeys([fields["name"], *needed])))
     clips = [
-        TableClip(row[columns[0]], row["split"], row.get("category", "") if tree.categories else "")
-        for row in rows
+        TableClip(**{name: row.get(column, "") for name, column in fields.items()}) for row in rows
     ]
     for clip in clips:
-        for part in (clip.name, clip.split, clip.category):
-            # Parts of paths, also of those where masks are written.
-            if part and not _is_file_name(part):
-                raise DatasetError(f"{path}: {part!r} can't be the name of a file", "Correct it.")
+        _check(tree, path, clip)
     kept = [clip for clip in clips if clip.split == split]
     if not kept:
         splits = sorted({clip.split for clip in clips})
@@ -201,6 +236,20 @@ def read_clips(tree: Tree, path: Path, split: str) -> list[TableClip]:
     return kept
 
 
+def _check(tree: Tree, path: Path, clip: TableClip) -> None:
+    """Raise `DatasetError` for a row that can't name files."""
+    for name in ("name", *tree.places):
+        # Parts of paths, also of those where masks are written.
+        text = getattr(clip, name)
+        if not _is_file_name(text):
+            raise DatasetError(f"{path}: {text!r} can't be the name of a file", "Correct it.")
+    if tree.parts and clip.part not in tree.parts:
+        raise DatasetError(
+            f"{path}: clip {clip.name} has {tree.columns['part']} {clip.part!r}",
+            f"It must be one of {', '.join(tree.parts)}.",
+        )
+
+
 def _is_file_name(text: str) -> bool:
     return text not in (".", "..") and all(
         kind(text).name == text for kind in (PurePosixPath, PureWindowsPath)
@@ -209,7 +258,7 @@ def _is_file_name(text: str) -> bool:
 
 def _present(tree: Tree, folder: Path, clip: TableClip) -> tuple[list[int], str]:
     """The frames that are there with picture, mask and sound, and what isn't, in words."""
-    numbers = tree.frames(clip.split)
+    numbers = tree.frames(clip)
     lacks: list[str] = []
     kept = list(numbers)
     for pattern, what in ((tree.image, "frame"), (tree.mask, "mask")):
@@ -218,21 +267,18 @@ def _present(tree: Tree, folder: Path, clip: TableClip) -> tuple[list[int], str]
         if len(absent) == len(numbers):
             lacks.append(f"no {what}s")
         elif absent:
-            lacks.append(f"no {what} {_listed(absent)}")
+            named = [str(tree.in_file(number)) for number in absent]
+            lacks.append(f"no {what} {' and '.join(named)}")
     if not is_file(clip.path(folder, tree.audio)):
         return [], ", ".join(["no sound", *lacks])
     return kept, ", ".join(lacks)
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    return " and ".join(str(number) for number in numbers)
-
-
 def _case(tree: Tree, folder: Path, clip: TableClip, number: int) -> Case:
-    name = "/".join(part for part in (clip.split, clip.category, clip.name) if part)
+    name = "/".join(getattr(clip, place) for place in (*tree.places, "name"))
     return Case(
-        id=f"{name}_{number}",
-        subset=clip.split,
+        id=f"{name}_{tree.in_file(number)}",
+        subset=clip.part or clip.split,
         category=clip.category,
         image_path=clip.path(folder, tree.image, number),
         mask_path=clip.path(folder, tree.mask, number),

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from moca_core.errors import DatasetError
+from moca_core.evaluation.classes import Classes
 from moca_core.types import Mask, RgbImage
 
 _SHOWN = 5
@@ -28,7 +29,8 @@ class Case:
     id : unique in its data set.
     subset : kind of case (`single`, `ms_one`, ...), or the split.
     category : what sounds, `+` between several; "" where the data set doesn't say.
-    image_path, mask_path, audio_path : files; the mask is 8-bit, 0 or not 0.
+    image_path, mask_path, audio_path : files; the mask is 8-bit, 0 or not 0, unless there are
+        classes.
     group : cases of one group show the same picture or clip: keep them together in
         cross-validation.
     other_mask_paths : truths of the same picture with other sounds (`ms_one` only).
@@ -36,6 +38,7 @@ class Case:
     clip : frames of one clip share one threshold in `f_max_clip`; "": the case is its own clip.
     size : (height, width) at which it is scored; None: the mask's own.
     saved_as : where `--save-masks` writes its mask, with `/`; "": `<id>.png`.
+    classes : what the colours of its mask mean, black being background; None: no classes.
     """
 
     id: str
@@ -50,6 +53,7 @@ class Case:
     clip: str = ""
     size: tuple[int, int] | None = None
     saved_as: str = ""
+    classes: Classes | None = None
 
 
 @dataclass(frozen=True)
@@ -62,16 +66,22 @@ class DataSet:
     split : which part of the data set they are; None: all of it.
     clips : clips that the table names for the split; 0 where the layout has no clips.
     incomplete : clip -> which of its files aren't there; the rest of such a clip is in `cases`.
+    remark : what else the user should know of it.
     """
 
     cases: tuple[Case, ...]
     split: str | None = None
     clips: int = 0
     incomplete: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    remark: str = ""
 
     @property
     def note(self) -> str:
         """What isn't there, in a sentence for the user; "" if all is."""
+        return "; ".join(part for part in (self._missing, self.remark) if part)
+
+    @property
+    def _missing(self) -> str:
         if not self.incomplete:
             return ""
         named = [f"{clip} ({what})" for clip, what in list(self.incomplete.items())[:_SHOWN]]
