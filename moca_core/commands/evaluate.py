@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moca_core.cli import DONE, FAILED, STOPPED
 from moca_core.commands import method
 from moca_core.commands.arguments import count
-from moca_core.commands.looking import add_baseline_argument, load_look
-from moca_core.commands.running import StopRequest, say, show, warn
-from moca_core.evaluation.baselines import predict_with
+from moca_core.commands.looking import METHOD, add_baseline_argument, load_look
+from moca_core.commands.running import STOP_SIGNALS, StopRequest, say, show, warn
+from moca_core.errors import ConfigError
+from moca_core.evaluation.baselines import Predict, predict_with
 from moca_core.evaluation.layouts import LAYOUTS, DataSet
+from moca_core.evaluation.records import SCORES_VERSION
 from moca_core.evaluation.runner import CaseEvent, ReportEvent, evaluate, text_table
+from moca_core.evaluation.shards import CaseBook, CaseFolder
 from moca_core.export.results import prepare_folder
 from moca_core.fileio import write_json
 from moca_core.models.registry import bundle_row
+from moca_core.models.stored import sha256_of
+from moca_core.pipeline.store import METHOD_VERSION
+from moca_core.shares import Share, own_device, own_share
+from moca_core.types import NoteEvent, StageEvent
+
+if TYPE_CHECKING:
+    from moca_core.commands.progress import ProgressPrinter
+    from moca_core.pipeline.segmenter import Segmenter
 
 HELP = (
     "Score the method on a data set with masks. Prints a table with standard errors in brackets. "
@@ -31,6 +44,8 @@ HELP = (
     "share of empty masks; right, both, other (ms_one): whose true mask is nearest, this sound's, "
     "that of both, the other sound's. - means: not defined there."
 )
+_BESIDE_THE_POINT = ("versions", "device", "fingerprint", "dataset", "split", "limit", "compile")
+"""What the report says of a run that doesn't change the numbers of a case."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +64,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write the masks there (s4, ms3: in the tree of AVSBench's scripts)",
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="write report.json and a line for each case there; a second run takes what is there, "
+        "and one that was stopped continues. Several processes share the work: torchrun "
+        "--nproc-per-node N -m moca_core.cli evaluate ...",
+    )
     add_baseline_argument(parser)
     parser.add_argument(
         "--limit",
@@ -63,13 +86,60 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table, write what was asked for."""
     from moca_core.commands.progress import ProgressPrinter
 
+    share = own_share()
+    if share.count > 1 and args.report is None:
+        raise ConfigError(
+            f"{share.count} processes without a folder that they share", "Give one with --report."
+        )
+    args.device = own_device(args.device, share)
     data = LAYOUTS[args.layout](args.dataset, args.split, args.limit)
-    for folder in (args.save_masks, args.json.parent if args.json else None):
+    for folder in (args.save_masks, args.report, args.json.parent if args.json else None):
         # Before the work, not after it.
         if folder is not None:
             prepare_folder(folder)
-    look, config = load_look(args, args.baseline)
-    predict = predict_with(look)
+    task = task_of(args, data)
+    # One bar is enough on a terminal; what can't be read is told by all.
+    printer = ProgressPrinter(args.quiet or not share.first)
+    with book_of(args, task, share) as book, StopRequest(*STOP_SIGNALS) as stop:
+        try:
+            report = followed(args, task, book, printer, stop)
+        finally:
+            printer.finish()
+        if stop.asked and report is None:
+            warn(stopped(args, task, book))
+            return STOPPED
+    if report is None:
+        return DONE  # the first process tells what all have found
+    say(text_table(report).rstrip())
+    return tell_incomplete(report, data)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is evaluated on what.
+
+    Attributes
+    ----------
+    config : what the report says of the run.
+    segmenter : of the method; None for a baseline.
+    """
+
+    data: DataSet
+    predict: Predict
+    window_s: float
+    config: dict[str, Any]
+    segmenter: Segmenter | None
+
+    def prepare(self) -> Iterator[StageEvent | NoteEvent]:
+        """Load the encoders, so that the first case doesn't seem to take long."""
+        if self.segmenter is not None:
+            yield from self.segmenter.load()
+
+
+def task_of(args: argparse.Namespace, data: DataSet) -> Task:
+    """What the arguments ask for, nothing loaded yet; raises `ConfigError`."""
+    segmenter = method.segmenter_of(args) if args.baseline == METHOD else None
+    look, config = load_look(args, args.baseline, segmenter)
     config |= {
         "dataset": str(args.dataset),
         "layout": args.layout,
@@ -79,31 +149,74 @@ def run(args: argparse.Namespace) -> int:
     window_s = bundle_row(args.bundle).window_s
     if data.clips:
         config["window_s"] = window_s
-    printer = ProgressPrinter(args.quiet)
+    return Task(data, predict_with(look), window_s, config, segmenter)
+
+
+def book_of(args: argparse.Namespace, task: Task, share: Share) -> AbstractContextManager[CaseBook]:
+    """Where the cases that are done are kept: in memory without `--report`."""
+    if args.report is None:
+        return nullcontext(CaseBook())
+    return CaseFolder(args.report, settings_of(args, task.config), task.config, share)
+
+
+def settings_of(args: argparse.Namespace, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the numbers of a case depend on."""
+    settings = {name: value for name, value in config.items() if name not in _BESIDE_THE_POINT}
+    settings |= {
+        "bundle": args.bundle,
+        "dataset": str(args.dataset.resolve()),
+        # Of half the digits other numbers come.
+        "dtype": config["device"]["dtype"],
+        "method_version": METHOD_VERSION,
+        "scores_version": SCORES_VERSION,
+    }
+    if config.get("adapter"):
+        settings["adapter"] = sha256_of(Path(config["adapter"]))
+    return settings
+
+
+def followed(
+    args: argparse.Namespace,
+    task: Task,
+    book: CaseBook,
+    printer: ProgressPrinter,
+    stop: StopRequest,
+) -> dict[str, Any] | None:
+    """Do the cases and write the report, showing how far it is; None if this isn't to end."""
     report: dict[str, Any] | None = None
-    done = 0
-    try:
-        with StopRequest() as stop:
-            for event in evaluate(data, predict, config, args.save_masks, window_s):
-                if isinstance(event, ReportEvent):
-                    report = event.report
-                elif isinstance(event, CaseEvent):
-                    done += 1
-                    printer.update("Evaluating", event.done, event.total, "cases")
-                else:
-                    show(printer, "Evaluating", event)
-                if stop.asked:
-                    break
-    finally:
-        printer.finish()
+    for event in evaluate(
+        *(task.data, task.predict, task.config, args.save_masks, task.window_s),
+        book,
+        task.prepare,
+    ):
+        if isinstance(event, ReportEvent):
+            report = event.report
+        elif isinstance(event, CaseEvent):
+            printer.update("Evaluating", event.done, event.total, "cases")
+        else:
+            show(printer, "Evaluating", event)
+        if stop.asked:
+            break
     if report is None:
-        kept = f" Their masks are in {args.save_masks}." if args.save_masks else ""
-        warn(f"Stopped after {done} of {len(data.cases)} cases; no report is written.{kept}")
-        return STOPPED
+        return None
     if args.json:
         write_json(args.json, report)
-    say(text_table(report).rstrip())
-    return tell_incomplete(report, data)
+    if args.report:
+        write_json(args.report / "report.json", report)
+    return report
+
+
+def stopped(args: argparse.Namespace, task: Task, book: CaseBook) -> str:
+    """What a run that didn't come to its end has left."""
+    cases = task.data.cases
+    done = f"{sum(book.done(case) is not None for case in cases)} of {len(cases)} cases"
+    if args.report:
+        return (
+            f"Stopped: {done} are done and kept in {args.report}. "
+            "Run the same command again to continue."
+        )
+    kept = f" Their masks are in {args.save_masks}." if args.save_masks else ""
+    return f"Stopped after {done}; no report is written.{kept}"
 
 
 def tell_incomplete(report: Mapping[str, Any], data: DataSet) -> int:

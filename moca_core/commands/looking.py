@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -41,17 +42,24 @@ def add_baseline_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_look(args: argparse.Namespace, name: str) -> tuple[Look, dict[str, Any]]:
+def load_look(
+    args: argparse.Namespace, name: str, segmenter: Segmenter | None = None
+) -> tuple[Look, dict[str, Any]]:
     """The method (`METHOD`) or a baseline, and what a report says about it.
+
+    Encoders are loaded for the first picture: missing weights show there.
+
+    Parameters
+    ----------
+    segmenter : the method's pipeline, if it is made already.
 
     Raises
     ------
     ConfigError : an argument can't work, or not with that baseline.
-    WeightsError : a baseline's weights are missing. Those of the method show at the first picture.
     """
     said: dict[str, Any] = {"baseline": name, "versions": versions()}
     if name == METHOD:
-        segmenter = method.segmenter_of(args)
+        segmenter = segmenter or method.segmenter_of(args)
         return segmenter.listener, said | _about(segmenter)
     row = BASELINES[name]
     if args.thresholds or args.adapter:
@@ -68,8 +76,9 @@ def load_look(args: argparse.Namespace, name: str) -> tuple[Look, dict[str, Any]
     choice = choose_device(args.device, "float32")
     if row.needs not in (EVIDENCE, PROPOSALS):
         said["device"] = asdict(choice)
-    saliency = _SALIENCIES[args.bundle]
-    return row.make(Parts(lambda: saliency(choice.device), load_segmenter)), said
+    load_saliency = _SALIENCIES[args.bundle]
+    parts = Parts(lambda: _deferred(lambda: load_saliency(choice.device)), load_segmenter)
+    return row.make(parts), said
 
 
 def _about(segmenter: Segmenter) -> dict[str, Any]:
@@ -77,9 +86,16 @@ def _about(segmenter: Segmenter) -> dict[str, Any]:
     return {
         "device": asdict(segmenter.device),
         **asdict(config),
+        **method.weights_of(config),
         "fingerprint": fingerprint(config),
         "thresholds": asdict(segmenter.settings),
     }
+
+
+def _deferred(load: Callable[[], Saliency]) -> Saliency:
+    """What `load` gives, loaded when it is first asked."""
+    loaded = cache(load)
+    return lambda rgb: loaded()(rgb)
 
 
 def _transformer_saliency(device: str) -> Saliency:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moca_core.commands.terms import show_terms_once
 from moca_core.config import PATCHES, PROPOSAL_MODES, REGION_STRATEGIES, SegmentConfig, with_values
 from moca_core.device import PRECISIONS
+from moca_core.errors import ConfigError
 from moca_core.models.registry import BUNDLE_NAMES, SAMS
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def assignment(text: str) -> tuple[str, str]:
 
 def config_of(args: argparse.Namespace) -> SegmentConfig:
     """The configuration that the arguments name; raises `ConfigError`."""
+    if args.adapter and not args.adapter.is_file():
+        raise ConfigError(f"{args.adapter}: no such file", "Give a trained adapter to --adapter.")
     return SegmentConfig(
         bundle=args.bundle,
         proposals=args.proposals,
@@ -111,3 +114,15 @@ def load_segmenter(
     from moca_core.pipeline.segmenter import Segmenter
 
     return Segmenter(config, device, settings, precision=precision, compiled=compiled)
+
+
+def weights_of(config: SegmentConfig) -> dict[str, Any]:
+    """What a summary says of a configuration's weights: their hashes, and which are one's own."""
+    from moca_core.models.specs import rows_for
+    from moca_core.models.weights import hash_of, is_own, path_of
+
+    rows = [row for row in rows_for(config.bundle, config.sam) if path_of(row).is_file()]
+    return {
+        "weights": {row.name: hash_of(row) for row in rows},
+        "weights_not_official": [row.name for row in rows if is_own(row)],
+    }

@@ -12,6 +12,8 @@ from typing import Any
 from moca_core.errors import StorageError
 from moca_core.types import NoteEvent, StageEvent
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Also with the one by which `torchrun` ends a process when another has failed."""
 _STOPPING = b"\nStopping at the end of this step; Ctrl-C again stops at once.\n"
 
 
@@ -19,16 +21,22 @@ class StopRequest:
     """While entered, the first Ctrl-C sets `asked`, and the second ends the command at once.
 
     On a terminal the first is answered: a step of large encoders may take half a minute on a CPU.
+
+    Parameters
+    ----------
+    signals : what asks to stop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *signals: signal.Signals) -> None:
         self.asked = False
-        self._before: Any = None
+        self._signals = signals or (signal.SIGINT,)
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
         # Only the main thread may set handlers; elsewhere nobody presses Ctrl-C.
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._on_signal)
+            for number in self._signals:
+                self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
@@ -37,8 +45,8 @@ class StopRequest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

@@ -13,6 +13,9 @@ from moca_core.evaluation.layouts import Case
 from moca_core.evaluation.metrics import FrameScore
 from moca_core.types import Prediction
 
+SCORES_VERSION = 1
+"""Raised whenever the same masks get other numbers."""
+
 
 @dataclass(frozen=True)
 class CaseRecord:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -18,9 +19,10 @@ from moca_core.evaluation.baselines import Predict
 from moca_core.evaluation.layouts import ONE_OF_SEVERAL, Case, DataSet, read_image, read_mask
 from moca_core.evaluation.metrics import iou, score_frame, standard_error, summarise
 from moca_core.evaluation.records import CaseRecord, record_of
+from moca_core.evaluation.shards import CaseBook
 from moca_core.fileio import write_bytes
 from moca_core.media.audio import AudioReader, frame_window, open_audio
-from moca_core.types import Mask, NoteEvent, Prediction, RgbImage
+from moca_core.types import Mask, NoteEvent, Prediction, RgbImage, StageEvent
 
 SOUND_HZ = 16000
 WINDOW_S = 2.0
@@ -49,7 +51,7 @@ class ReportEvent:
     report: dict[str, Any]
 
 
-EvaluateEvent = CaseEvent | NoteEvent | ReportEvent
+EvaluateEvent = CaseEvent | StageEvent | NoteEvent | ReportEvent
 
 
 def evaluate(
@@ -58,8 +60,12 @@ def evaluate(
     config: Mapping[str, Any] | None = None,
     save_masks: Path | None = None,
     window_s: float = WINDOW_S,
+    book: CaseBook | None = None,
+    prepare: Callable[[], Iterator[StageEvent | NoteEvent]] = lambda: iter(()),
 ) -> Iterator[EvaluateEvent]:
     """Predict and score every case; a case that can't be read is noted and left out.
+
+    Of several processes each does its share, and the first one ends with the report of all.
 
     Parameters
     ----------
@@ -69,43 +75,82 @@ def evaluate(
     save_masks : folder for the mask (0/255) of every case, `<id>.png` unless the layout has
         names of its own.
     window_s : length of the audio window of cases that are moments of a sound, in seconds.
+    book : what is done already, and where what is done now is kept; by default in memory.
+    prepare : makes ready for `predict`; called only if something is left to predict.
 
     Raises
     ------
     DatasetError : no case could be read.
-    StorageError : a mask can't be written.
+    StorageError : a mask or a record can't be written.
+    ShareError : another process has ended before its share was done.
     """
-    began = time.perf_counter()
-    cases = data.cases
-    done: list[CaseRecord] = []
-    failed: list[str] = []
-    told = ("", "")
+    book = CaseBook() if book is None else book
     if data.note:
         yield NoteEvent(data.note)
-    with Sounds(window_s) as sounds:
-        for number, case in enumerate(cases, start=1):
-            try:
-                loaded = load_case(case, sounds)
-            except MocaError as error:
-                failed.append(case.id)
-                # The frames of a clip share its sound: once is enough to say that it is damaged.
-                if told != (case.clip or case.id, error.message):
-                    told = (case.clip or case.id, error.message)
-                    yield NoteEvent(f"{case.id} is left out: {error.message}")
-                continue
-            prediction, record = run_case(loaded, predict)
-            if save_masks is not None:
-                _save(save_masks / (case.saved_as or f"{case.id}.png"), prediction.mask)
-            # Only numbers are kept: memory doesn't grow with the pictures.
-            done.append(record)
-            yield CaseEvent(case, prediction, record, number, len(cases))
-    if not done:
+    work = _Work(predict, prepare, save_masks, window_s, book)
+    yield from work.events(book.own(data))
+    if not book.share.first:
+        return
+    yield from book.others(data)
+    # What another one couldn't read may be readable here.
+    yield from work.events([case for case in data.cases if book.done(case) is None])
+    records = [record for record in map(book.done, data.cases) if record is not None]
+    if not records:
         raise DatasetError(
-            f"none of {len(cases)} cases could be read", "See the notes above for each of them."
+            f"none of {len(data.cases)} cases could be read",
+            "See the notes above for each of them.",
         )
-    yield ReportEvent(
-        make_report(done, failed, time.perf_counter() - began, config or {}, data.incomplete)
-    )
+    failed = [case.id for case in data.cases if book.done(case) is None]
+    # What all cases took, whenever and by whichever process they were done.
+    seconds = math.fsum(record.seconds for record in records)
+    yield ReportEvent(make_report(records, failed, seconds, config or {}, data.incomplete))
+
+
+@dataclass
+class _Work:
+    """Doing cases that aren't done, as `evaluate`."""
+
+    predict: Predict
+    prepare: Callable[[], Iterator[StageEvent | NoteEvent]]
+    save_masks: Path | None
+    window_s: float
+    book: CaseBook
+    _prepared: bool = False
+    _tried: set[str] = field(default_factory=set)
+
+    def events(self, cases: Sequence[Case]) -> Iterator[CaseEvent | StageEvent | NoteEvent]:
+        todo = [case for case in cases if self._is_left(case)]
+        told = ("", "")
+        with Sounds(self.window_s) as sounds:
+            for number, case in enumerate(todo, start=1 + len(cases) - len(todo)):
+                self._tried.add(case.id)
+                try:
+                    loaded = load_case(case, sounds)
+                except MocaError as error:
+                    self.book.fail(case, error.message)
+                    # Frames of a clip share its sound: once is enough to say that it is damaged.
+                    if told != (case.clip or case.id, error.message):
+                        told = (case.clip or case.id, error.message)
+                        yield NoteEvent(f"{case.id} is left out: {error.message}")
+                    continue
+                if not self._prepared:
+                    yield from self.prepare()
+                    self._prepared = True
+                prediction, record = run_case(loaded, self.predict)
+                if self.save_masks is not None:
+                    _save(self.save_masks / _saved_as(case), prediction.mask)
+                self.book.add(record)
+                yield CaseEvent(case, prediction, record, number, len(cases))
+
+    def _is_left(self, case: Case) -> bool:
+        if case.id in self._tried:
+            return False
+        unsaved = self.save_masks is not None and not (self.save_masks / _saved_as(case)).is_file()
+        return unsaved or self.book.done(case) is None
+
+
+def _saved_as(case: Case) -> str:
+    return case.saved_as or f"{case.id}.png"
 
 
 def run_case(loaded: LoadedCase, predict: Predict) -> tuple[Prediction, CaseRecord]:
