@@ -88,3 +88,48 @@ def ms3_tree(root: Path, clips: Mapping[tuple[str, str], Sequence[NDArray[np.boo
             path = data / "gt_masks" / split / name / f"{name}_{number}.png"
             write_png(path, truth.astype(np.uint8) * 255)
     return folder
+
+
+PALETTE = {"background": (0, 0, 0), "dog": (128, 64, 0), "man": (192, 0, 64), "car": (192, 128, 0)}
+"""Colours of some of AVSBench-semantic's classes, worked out by hand from their numbers."""
+NUMBERS = {"background": 0, "dog": 17, "man": 41, "car": 11}
+
+
+def semantic(**masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """(224, 224, 3) in the colours of the classes whose masks are given; later ones lie on top."""
+    colours = np.zeros((*next(iter(masks.values())).shape, 3), np.uint8)
+    for name, mask in masks.items():
+        colours[mask] = PALETTE[name]
+    return colours
+
+
+def avss_tree(
+    root: Path,
+    clips: Mapping[tuple[str, str, str, str], Sequence[NDArray[np.uint8]]],
+    label2idx: str | None = None,
+) -> Path:
+    """Write `AVSS` into `root`, and return it.
+
+    Parameters
+    ----------
+    clips : (uid, a_obj, split, label) -> colours of frames 0, 1, ...; there are always as many
+        frames as the label says.
+    label2idx : what its file of classes holds; None: no file.
+    """
+    folder = root / "AVSS"
+    heading = ["vid", "uid", "s_min", "s_sec", "a_obj", "split", "label"]
+    rows = [[uid[:11], uid, "0", "0", a_obj, split, label] for uid, a_obj, split, label in clips]
+    write_table(folder / "metadata.csv", [heading, *rows])
+    if label2idx is not None:
+        (folder / "label2idx.json").write_text(label2idx)
+    for (uid, _, _, label), colours in clips.items():
+        count = 10 if label == "v2" else 5
+        place = folder / label / uid
+        write_wav(place / "audio.wav", ramp(float(count)))
+        for index in range(count):
+            frame = Image.fromarray(picture(index + 1))
+            (place / "frames").mkdir(parents=True, exist_ok=True)
+            frame.save(place / "frames" / f"{index}.jpg")
+        for index, rgb in enumerate(colours):
+            write_png(place / "labels_rgb" / f"{index}.png", rgb)
+    return folder

@@ -223,7 +223,7 @@ def read_clips(tree: Tree, path: Path, split: str) -> list[TableClip]:
         TableClip(**{name: row.get(column, "") for name, column in fields.items()}) for row in rows
     ]
     for clip in clips:
-        _check(tree, path, clip)
+        check_row(tree, path, clip)
     kept = [clip for clip in clips if clip.split == split]
     if not kept:
         splits = sorted({clip.split for clip in clips})
@@ -236,7 +236,7 @@ def read_clips(tree: Tree, path: Path, split: str) -> list[TableClip]:
     return kept
 
 
-def _check(tree: Tree, path: Path, clip: TableClip) -> None:
+def check_row(tree: Tree, path: Path, clip: TableClip) -> None:
     """Raise `DatasetError` for a row that can't name files."""
     for name in ("name", *tree.places):
         # Parts of paths, also of those where masks are written.
@@ -251,7 +251,7 @@ def _check(tree: Tree, path: Path, clip: TableClip) -> None:
 
 
 def _is_file_name(text: str) -> bool:
-    return text not in (".", "..") and all(
+    return text not in ("", ".", "..") and all(
         kind(text).name == text for kind in (PurePosixPath, PureWindowsPath)
     )
 

@@ -14,7 +14,8 @@ from moca_core.evaluation.layouts.cases import (
     stays_inside,
 )
 
-_COLUMNS = ("id", "split", "subset", "category", "image", "mask", "audio")
+MANIFEST = "manifest.csv"
+COLUMNS = ("id", "split", "subset", "category", "image", "mask", "audio")
 ONE_OF_SEVERAL = "ms_one"
 """Subset of `pairs` in which a picture comes several times, each time with another sound."""
 
@@ -34,7 +35,7 @@ def read_pairs(root: str | Path, split: str | None = None, limit: int | None = N
         and sounds show when a case is read.
     """
     root = Path(root)
-    rows = _manifest(root / "manifest.csv")
+    rows = _manifest(root / MANIFEST)
     cases = _cases(root, rows, split)
     if not cases:
         splits = sorted({row["split"] for row in rows})
@@ -48,19 +49,19 @@ def read_pairs(root: str | Path, split: str | None = None, limit: int | None = N
 def _manifest(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise DatasetError(
-            f"{path.parent}: holds no manifest.csv"
+            f"{path.parent}: holds no {MANIFEST}"
             if path.parent.is_dir()
             else f"{path.parent}: no such folder",
-            "Give the folder that holds manifest.csv.",
+            f"Give the folder that holds {MANIFEST}.",
         )
     columns, rows = read_table(path)
-    missing = [name for name in _COLUMNS if name not in columns]
+    missing = [name for name in COLUMNS if name not in columns]
     if missing:
         raise DatasetError(
             f"{path}: columns missing: {', '.join(missing)}",
-            f"The layout `pairs` needs {', '.join(_COLUMNS)}.",
+            f"The layout `pairs` needs {', '.join(COLUMNS)}.",
         )
-    check_filled(path, rows, _COLUMNS)
+    check_filled(path, rows, COLUMNS)
     for row in rows:
         # It names the file of the case's mask.
         if not stays_inside(row["id"]):
