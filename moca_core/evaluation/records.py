@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from moca_core.evaluation.classes import Counts
 from moca_core.evaluation.layouts import Case
 from moca_core.evaluation.metrics import FrameScore
 from moca_core.types import Prediction
@@ -31,6 +32,7 @@ class CaseRecord:
     score : how sure the program is that something visible sounds: the agreement of sound and
         sight, or of a baseline that doesn't listen the share of pixels that it claims.
     seconds : what reading, predicting and scoring took, in seconds.
+    classes : what `class_counts` counts; None where the data set has no classes.
     """
 
     id: str
@@ -48,6 +50,7 @@ class CaseRecord:
     reason: str
     score: float
     seconds: float
+    classes: Counts | None = None
 
     @property
     def frame_score(self) -> FrameScore:
@@ -57,7 +60,12 @@ class CaseRecord:
 
 
 def record_of(
-    case: Case, prediction: Prediction, score: FrameScore, nearest: str, seconds: float
+    case: Case,
+    prediction: Prediction,
+    score: FrameScore,
+    nearest: str,
+    seconds: float,
+    classes: Counts | None = None,
 ) -> CaseRecord:
     """The record of a case that was predicted and scored."""
     sure = prediction.agreement
@@ -77,6 +85,7 @@ def record_of(
         reason=prediction.reason,
         score=float(prediction.mask.mean()) if sure is None else sure,
         seconds=seconds,
+        classes=classes,
     )
 
 
@@ -93,6 +102,8 @@ def from_line(line: str) -> CaseRecord:
     filled: dict[str, Any] = dict(values)
     if filled["f_curve"] is not None:
         filled["f_curve"] = tuple(filled["f_curve"])
+    if filled["classes"] is not None:
+        filled["classes"] = {name: tuple(row) for name, row in filled["classes"].items()}
     return CaseRecord(**filled)
 
 

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from moca_core.errors import DatasetError, MediaError, MocaError
 from moca_core.evaluation.baselines import Predict
-from moca_core.evaluation.layouts import ONE_OF_SEVERAL, Case, DataSet, read_image, read_mask
+from moca_core.evaluation.classes import Labels, class_counts, summarise_classes
+from moca_core.evaluation.layouts import (
+    ONE_OF_SEVERAL,
+    Case,
+    DataSet,
+    read_image,
+    read_labels,
+    read_mask,
+)
 from moca_core.evaluation.metrics import iou, score_frame, standard_error, summarise
 from moca_core.evaluation.records import CaseRecord, record_of
 from moca_core.evaluation.shards import CaseBook
@@ -160,8 +168,12 @@ def run_case(loaded: LoadedCase, predict: Predict) -> tuple[Prediction, CaseReco
     prediction = fitted(predict(loaded.rgb, loaded.wave), (truth.shape[0], truth.shape[1]))
     score = score_frame(prediction.mask, prediction.soft, truth)
     closest = nearest(prediction.mask, truth, loaded.others)
+    classes = loaded.case.classes
+    counts = None
+    if classes is not None and loaded.labels is not None:
+        counts = class_counts(classes, classes.label_map(prediction), loaded.labels)
     seconds = loaded.seconds + time.perf_counter() - began
-    return prediction, record_of(loaded.case, prediction, score, closest, seconds)
+    return prediction, record_of(loaded.case, prediction, score, closest, seconds, counts)
 
 
 def make_report(
@@ -195,6 +207,9 @@ def summary(done: Sequence[CaseRecord]) -> dict[str, Any]:
             values = [float(record.nearest == name) for record in done]
             result[f"share_{name}"] = float(np.mean(values))
             result[f"share_{name}_se"] = standard_error(values, groups)
+    counts = [record.classes for record in done if record.classes is not None]
+    if counts:
+        result["classes"] = summarise_classes(counts)
     return result
 
 
@@ -215,17 +230,27 @@ def fitted(prediction: Prediction, size: tuple[int, int]) -> Prediction:
     """The prediction at (height, width) `size`: metrics are taken at the truth's size."""
     if prediction.mask.shape == size and prediction.soft.shape == size:
         return prediction
-    mask = resized_mask(prediction.mask, size)
     soft = cv2.resize(prediction.soft, size[::-1], interpolation=cv2.INTER_LINEAR)
-    return replace(prediction, mask=mask, soft=np.asarray(soft, np.float32))
+    objects = [replace(item, mask=resized_mask(item.mask, size)) for item in prediction.objects]
+    return replace(
+        prediction,
+        mask=resized_mask(prediction.mask, size),
+        soft=np.asarray(soft, np.float32),
+        objects=tuple(objects),
+    )
 
 
 def resized_mask(mask: Mask, size: tuple[int, int]) -> Mask:
     """(height, width) `size` bool: each pixel from the nearest one of a mask (H, W)."""
-    if mask.shape == size:
-        return mask
-    small = cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return small > 0
+    return mask if mask.shape == size else resized_labels(mask.astype(np.uint8), size) > 0
+
+
+def resized_labels(labels: Labels, size: tuple[int, int]) -> Labels:
+    """(height, width) `size` uint8: each pixel from the nearest one of labels (H, W)."""
+    if labels.shape == size:
+        return labels
+    small = cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(small, np.uint8)
 
 
 class Sounds:
@@ -298,6 +323,7 @@ class LoadedCase:
     truth : (h, w) bool at the size at which the case is scored.
     others : (h, w) bool each, truths of the same picture with other sounds.
     seconds : what reading took, in seconds.
+    labels : (h, w) uint8, the class of each pixel; None where the data set has no classes.
     """
 
     case: Case
@@ -306,20 +332,24 @@ class LoadedCase:
     truth: Mask
     others: tuple[Mask, ...]
     seconds: float
+    labels: Labels | None = None
 
 
 def load_case(case: Case, sounds: Sounds) -> LoadedCase:
     """Read the files of a case; raises `DatasetError` or `MediaError`."""
     began = time.perf_counter()
-    rgb, truth = read_image(case.image_path), read_mask(case.mask_path)
+    rgb = read_image(case.image_path)
+    labels = None if case.classes is None else read_labels(case.mask_path, case.classes)
+    truth = read_mask(case.mask_path) if labels is None else labels > 0
     others = tuple(read_mask(path) for path in case.other_mask_paths)
     if any(other.shape != truth.shape for other in others):
         raise DatasetError(f"{case.mask_path}: masks of one picture differ in size")
     if case.size is not None:
         truth = resized_mask(truth, case.size)
         others = tuple(resized_mask(other, case.size) for other in others)
+        labels = None if labels is None else resized_labels(labels, case.size)
     wave = sounds.of(case)
-    return LoadedCase(case, rgb, wave, truth, others, time.perf_counter() - began)
+    return LoadedCase(case, rgb, wave, truth, others, time.perf_counter() - began, labels)
 
 
 def read_sound(path: Path) -> NDArray[np.float32]:

@@ -185,9 +185,7 @@ def test_avsbench_is_scored_frame_by_frame(layout, frames, avsbench, bundle, tmp
     assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["test", str(frames)]
     saved = sorted(str(path.relative_to(masks)) for path in masks.rglob("*.png"))
     assert len(saved) == frames
-    assert (
-        saved[0] == {"s4": "test/cat/cat_2/cat_2_0.png", "ms3": "test/band_3/band_3_0.png"}[layout]
-    )
+    assert saved[0] == {"s4": "cat/cat_2/cat_2_0.png", "ms3": "band_3/band_3_0.png"}[layout]
     mask = cv2.imread(str(masks / saved[0]), cv2.IMREAD_UNCHANGED)
     assert (mask.shape, set(np.unique(mask))) == ((224, 224), {0, 255})
 
