@@ -1,0 +1,181 @@
+"""What a sweep keeps in its folder: the sweep, and a folder for each row.
+
+A row that is done has its `report.json`. Until then its records, a line of JSON for each case that
+was scored, are all that is needed to go on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from moca_core.ablation.sweep import Row, Sweep, load_sweep
+from moca_core.errors import ConfigError, DatasetError, StorageError
+from moca_core.evaluation.layouts import DataSet
+from moca_core.evaluation.records import CaseRecord, from_line, to_line
+from moca_core.evaluation.runner import make_report
+from moca_core.export.results import prepare_folder
+from moca_core.fileio import write_bytes, write_json
+from moca_core.models.filelock import FileLock
+
+SWEEP, ROWS, LOG = "sweep.toml", "rows", "log.txt"
+RUN = "train"
+_FACTS, _REPORT, _RECORDS = "row.json", "report.json", "records.jsonl"
+_LOCK = ".lock"
+
+
+class RowStore:
+    """The folder of one row.
+
+    Parameters
+    ----------
+    folder : of the sweep.
+    """
+
+    def __init__(self, folder: Path, row: Row) -> None:
+        self.row, self.folder = row, folder / ROWS / row.folder
+        self._report: dict[str, Any] | None = None
+
+    @property
+    def run(self) -> Path:
+        """The folder of its training."""
+        return self.folder / RUN
+
+    def report(self) -> dict[str, Any] | None:
+        """Its result in the shape of `evaluate --json`; None until it is done."""
+        if self._report is None:
+            with suppress(FileNotFoundError, ValueError):
+                self._report = json.loads((self.folder / _REPORT).read_text(encoding="utf-8"))
+        return self._report
+
+    def keep_facts(self, facts: Mapping[str, Any]) -> None:
+        """Write what the row is made with; raises `StorageError`."""
+        write_json(self.folder / _FACTS, facts)
+
+    def records(self) -> dict[str, CaseRecord]:
+        """The cases that were scored, by id, whichever process scored them."""
+        found = {}
+        for path in sorted(self.folder.glob("records*.jsonl")):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                # A kill may have cut the last line short.
+                with suppress(ValueError):
+                    record = from_line(line)
+                    found[record.id] = record
+        return found
+
+    def gather(self) -> dict[str, CaseRecord]:
+        """The records, all in one file from now on; raises `StorageError`.
+
+        No other process may write records of this row meanwhile.
+        """
+        found = self.records()
+        parts = list(self.folder.glob("records-*.jsonl"))
+        if parts:
+            lines = "".join(to_line(record) for record in found.values())
+            write_bytes(self.folder / _RECORDS, lines.encode())
+            for path in parts:
+                path.unlink(missing_ok=True)
+        return found
+
+    @contextmanager
+    def add_records(self, shard: int) -> Iterator[Callable[[CaseRecord], None]]:
+        """A function that keeps a record at once, in the file of one process.
+
+        Raises
+        ------
+        StorageError : the disk is full. What was kept before stays.
+        """
+        with _kept(self.folder / f"records-{shard}.jsonl") as stream:
+            yield lambda record: stream(to_line(record))
+
+    def finish(self, data: DataSet) -> dict[str, Any]:
+        """Make the report of a row whose cases were all tried.
+
+        Raises
+        ------
+        DatasetError : no case could be read.
+        StorageError : it can't be written.
+        """
+        found = self.gather()
+        done = [found[case.id] for case in data.cases if case.id in found]
+        failed = [case.id for case in data.cases if case.id not in found]
+        if not done:
+            raise DatasetError(
+                f"none of {len(data.cases)} cases could be read",
+                "See the notes above for each of them.",
+            )
+        facts: dict[str, Any] = {}
+        with suppress(FileNotFoundError, ValueError):
+            facts = json.loads((self.folder / _FACTS).read_text(encoding="utf-8"))
+        seconds = sum(record.seconds for record in done)
+        self._report = make_report(done, failed, seconds, facts, data.incomplete)
+        write_json(self.folder / _REPORT, self._report)
+        return self._report
+
+
+def occupied(folder: Path) -> FileLock:
+    """A lock that keeps other sweeps out of the folder; raises `StorageError`."""
+    prepare_folder(folder)
+    lock = FileLock(folder / _LOCK)
+    if not lock.acquire():
+        with lock:
+            raise StorageError(
+                f"{folder}: a sweep is going on there", "Wait for it, or choose another folder."
+            )
+    return lock
+
+
+def keep_sweep(sweep: Sweep, folder: Path) -> None:
+    """Write the sweep into its folder.
+
+    Raises
+    ------
+    ConfigError : another sweep is there.
+    """
+    path = folder / SWEEP
+    if path.exists():
+        old, new = _settings(load_sweep(path)), _settings(sweep)
+        for name in (*old, *new):
+            if old.get(name) != new.get(name):
+                raise ConfigError(
+                    f"{folder}: another sweep is there, with {name} = {old.get(name)!r} and not "
+                    f"{new.get(name)!r}",
+                    "Choose another folder, or go on with that one: "
+                    f"moca ablate {path} --out {folder}",
+                )
+    # Title and plot may change at any time.
+    sweep.save(path)
+
+
+def _settings(sweep: Sweep) -> dict[str, object]:
+    """All that its rows depend on."""
+    own = {"seeds": sweep.seeds, "adapter": sweep.adapter, "axes": list(dict(sweep.axes))}
+    return own | dict(sweep.axes) | dict(sweep.base)
+
+
+@contextmanager
+def _kept(path: Path) -> Iterator[Callable[[str], None]]:
+    """A function that adds a line to a file, at once."""
+    with ExitStack() as held:
+
+        def failed(error: OSError) -> StorageError:
+            return StorageError(
+                f"{path}: can't be written ({error.strerror or error})",
+                "Free some space; the same command goes on from there.",
+            )
+
+        def add(line: str) -> None:
+            try:
+                stream.write(line)
+                stream.flush()
+            except OSError as error:
+                raise failed(error) from error
+
+        try:
+            stream = held.enter_context(path.open("a", encoding="utf-8"))
+        except OSError as error:
+            raise failed(error) from error
+        yield add
