@@ -25,6 +25,7 @@ from moca_core.evaluation.layouts import (
     read_labels,
     read_mask,
 )
+from moca_core.evaluation.layouts.saving import saved_mask
 from moca_core.evaluation.metrics import iou, score_frame, standard_error, summarise
 from moca_core.evaluation.records import CaseRecord, record_of
 from moca_core.evaluation.shards import CaseBook
@@ -146,7 +147,7 @@ class _Work:
                     self._prepared = True
                 prediction, record = run_case(loaded, self.predict)
                 if self.save_masks is not None:
-                    _save(self.save_masks / _saved_as(case), prediction.mask)
+                    write_bytes(self.save_masks / _saved_as(case), saved_mask(case, prediction))
                 self.book.add(record)
                 yield CaseEvent(case, prediction, record, number, len(cases))
 
@@ -356,12 +357,6 @@ def read_sound(path: Path) -> NDArray[np.float32]:
     """(n,) float32 mono at 16 kHz of a whole sound file; raises `DatasetError`."""
     with Sounds() as sounds:
         return sounds.whole(path)
-
-
-def _save(path: Path, mask: Mask) -> None:
-    done, data = cv2.imencode(".png", mask.astype(np.uint8) * 255)
-    if done:
-        write_bytes(path, data.tobytes())
 
 
 def text_table(report: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from avsbench_fakes import LEFT, ms3_tree, s4_tree, write_wav
 from cli_fakes import LeftHalf, fake_segmenter, read_json
+from PIL import Image
 
 from moca_core.cli import DONE, FAILED, STOPPED, USAGE, main
 from moca_core.commands import method
@@ -186,7 +187,7 @@ def test_avsbench_is_scored_frame_by_frame(layout, frames, avsbench, bundle, tmp
     saved = sorted(str(path.relative_to(masks)) for path in masks.rglob("*.png"))
     assert len(saved) == frames
     assert saved[0] == {"s4": "cat/cat_2/cat_2_0.png", "ms3": "band_3/band_3_0.png"}[layout]
-    mask = cv2.imread(str(masks / saved[0]), cv2.IMREAD_UNCHANGED)
+    mask = np.asarray(Image.open(masks / saved[0]).convert("L"))
     assert (mask.shape, set(np.unique(mask))) == ((224, 224), {0, 255})
 
 
