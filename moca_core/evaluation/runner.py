@@ -29,6 +29,7 @@ from moca_core.evaluation.layouts.saving import saved_mask
 from moca_core.evaluation.metrics import iou, score_frame, standard_error, summarise
 from moca_core.evaluation.records import CaseRecord, record_of
 from moca_core.evaluation.shards import CaseBook
+from moca_core.evaluation.text import aligned, with_error
 from moca_core.fileio import write_bytes
 from moca_core.media.audio import AudioReader, frame_window, open_audio
 from moca_core.types import Mask, NoteEvent, Prediction, RgbImage, StageEvent
@@ -368,17 +369,8 @@ def text_table(report: Mapping[str, Any]) -> str:
     rows = [heads]
     for name, part in [*report["per_subset"].items(), ("all", report)]:
         rows.append([name, str(part["n"]), *(_cell(part, key) for key in keys)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines) + "\n"
+    return aligned(rows)
 
 
 def _cell(part: Mapping[str, Any], key: str) -> str:
-    value, error = part.get(key), part.get(f"{key}_se")
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if error is None else f"{value:.3f} ({error:.3f})"
+    return with_error(part.get(key), part.get(f"{key}_se"))
