@@ -262,7 +262,9 @@ def test_masks_are_saved_in_the_official_tree(layout: str, s4: Path, ms3: Path) 
     assert len(list(out.rglob("*.png"))) == 5 * clips
     for index in range(5):
         with Image.open(out / f"{place}_{index}.png") as image:
-            assert image.size == (SIDE, SIDE)
+            # As the official save_mask: numbers of a palette of greys.
+            assert (image.mode, image.size) == ("P", (SIDE, SIDE))
+            np.testing.assert_array_equal(np.asarray(image.convert("L")), LEFT * 255)
             np.testing.assert_array_equal(np.asarray(image), LEFT * 255)
             # As the official loaders read masks: S4 in mode 1, MS3 in mode P.
             np.testing.assert_array_equal(np.asarray(image.convert("1")), LEFT)
