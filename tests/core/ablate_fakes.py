@@ -1,7 +1,8 @@
 """A sweep without weights: small encoders for training and scoring, and six cases with masks.
 
-Called as a program it is a process of a sweep with them. `ABLATE_TEST`, as JSON, tells it what goes
-wrong: `die` ends it by SIGKILL before the case with this number, `slow` makes looks take seconds.
+Called as a program it is a process of a sweep with them. `ABLATE_TEST`, as JSON, says what goes
+wrong: `die` ends it by SIGKILL at the look with this number, `slow` makes looks take so many
+seconds, `row` names the process by one of its rows; all of them without it.
 """
 
 from __future__ import annotations
@@ -130,7 +131,10 @@ if __name__ == "__main__":
     from moca_core.ablation.worker import main
 
     torch.set_num_threads(1)
-    fake = fake_pipeline(Looks(json.loads(os.environ.get(WRONG, "{}"))))
+    wrong = json.loads(os.environ.get(WRONG, "{}"))
+    if wrong.pop("row", None) not in (None, *json.loads(sys.argv[2])["rows"]):
+        wrong = {}
+    fake = fake_pipeline(Looks(wrong))
     for module, name, value in (*REPLACED, (tasks, "Segmenter", fake)):
         setattr(module, name, value)
     sys.exit(main())
