@@ -110,6 +110,8 @@ ACTIONS = (
       needs="clip"),
     R("time_whole", "Whole clip", "View", "timeline.zoom_whole", ("Ctrl+0",), needs="clip"),
     R("time_range", "Zoom to range", "View", "timeline.zoom_range", (), needs="range"),
+    R("match", "Compare t&wo frames…", "View", "matching.show", ("Ctrl+M",), separator=True,
+      tip="See which places of two frames match, by their features"),
     R("theme_system", "Theme: as the system", "View", "choose_theme", (), ("system",),
       group="theme", separator=True),
     R("theme_dark", "Theme: dark", "View", "choose_theme", (), ("dark",), group="theme"),

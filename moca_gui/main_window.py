@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QMimeData, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import (
     QCloseEvent,
     QDragEnterEvent,
@@ -27,12 +27,15 @@ from moca_core.paths import resource
 from moca_gui import theme as themes
 from moca_gui.actions import ACTIONS, fill_menus, make_actions
 from moca_gui.adapters import Adapters
+from moca_gui.dialogs.choosing import dropped_path
 from moca_gui.dialogs.opening import Dialogs
 from moca_gui.encoders import Encoders
 from moca_gui.fine_tune import FineTune
 from moca_gui.icons import icon, logo
 from moca_gui.jobs import JobPool
 from moca_gui.kept import KeptResults, open_results
+from moca_gui.matching.part import Matching
+from moca_gui.matching.source import LocalMatching, MatchSource
 from moca_gui.opener import OpenedClip, Opener, open_video
 from moca_gui.panels.inspector import Inspector
 from moca_gui.panels.log import LogPanel
@@ -71,6 +74,7 @@ class Services:
     open_store: Callable[[Path, SegmentConfig], KeptResults] = open_results
     weights: WeightsSource = field(default_factory=ManagedWeights)
     tuning: TuningSource = field(default_factory=LocalTuning)
+    matching: MatchSource = field(default_factory=LocalMatching)
 
 
 class MainWindow(QMainWindow):
@@ -120,6 +124,10 @@ class MainWindow(QMainWindow):
             *(self, services, self.pool, self.session, self.runner, self.settings, self.adapters)
         )
         self.status.addPermanentWidget(self.fine_tune.strip)
+        self.matching = Matching(
+            *(self, services.matching, self.pool, self.session, self.settings, self.dialogs),
+            *(self.encoders, self.adapters, self.ask_open),
+        )
         self.docks = make_docks(self, self.objects, self.inspector, self.log)
         self.menus = fill_menus(self.menuBar(), self.actions_by_name)
         self.recent_menu = RecentMenu(self.state, self.open_path, self.menus["File"])
@@ -345,6 +353,7 @@ class MainWindow(QMainWindow):
         self.timeline.set_theme(theme)
         self.inspector.refresh()
         self.fine_tune.set_theme(theme)
+        self.matching.set_theme(theme)
 
     def toggle_fullscreen(self) -> None:
         """Fill the screen, or not."""
@@ -376,6 +385,7 @@ class MainWindow(QMainWindow):
         """The one way out: stop the player, cancel the jobs, wait, release. Safe to repeat."""
         self.hide()
         self.fine_tune.release()
+        self.matching.release()
         self.player.detach()
         self.runner.cancel()
         self.opener.cancel()
@@ -385,9 +395,3 @@ class MainWindow(QMainWindow):
             self.session.clip = None
         self.sound.release()
         self.log.release()
-
-
-def dropped_path(data: QMimeData) -> Path | None:
-    """The first local file of a drop, or None."""
-    paths = [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
-    return paths[0] if paths else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QMimeData, Qt
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 ALL = "All files (*)"
@@ -39,6 +39,12 @@ def ask_new_file(
     dialog.setDefaultSuffix(start.suffix.lstrip("."))
     dialog.selectFile(start.name)
     return _open(dialog, then)
+
+
+def dropped_path(data: QMimeData) -> Path | None:
+    """The first local file of a drop, or None."""
+    paths = [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
+    return paths[0] if paths else None
 
 
 def _folder(start: Path) -> str:

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 
 from moca_core.config import SegmentConfig
 from moca_core.errors import MocaError
-from moca_gui.dialogs.choosing import ask_file, ask_new_file
+from moca_gui.dialogs.choosing import ask_file, ask_new_file, dropped_path
 from moca_gui.dialogs.errors import UNEXPECTED_HINT
 from moca_gui.dialogs.terms import with_terms
 from moca_gui.dialogs.weights import WeightsDialog
@@ -211,11 +211,11 @@ class FineTuneDialog(QDialog):
     # -- data ---------------------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if _dropped(event) is not None and not self._run.active:
+        if dropped_path(event.mimeData()) is not None and not self._run.active:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        path = _dropped(event)
+        path = dropped_path(event.mimeData())
         if path is not None:
             event.acceptProposedAction()
             self.setup.data.path.choose(path)
@@ -386,11 +386,6 @@ def _words(ended: Ended, iterations: int) -> str:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
-
-
-def _dropped(event: QDropEvent) -> Path | None:
-    paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-    return paths[0] if paths else None
 
 
 def _button(text: str, slot: Callable[[], object]) -> QPushButton:
