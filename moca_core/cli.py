@@ -50,6 +50,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("segment", "moca_core.commands.segment", "masks of what sounds in video clips"),
     Command("evaluate", "moca_core.commands.evaluate", "score the method on a data set"),
     Command("sensitivity", "moca_core.commands.sensitivity", "whether masks follow the sound"),
+    Command("boxes", "moca_core.commands.boxes", "score clips with boxes of what sounds"),
     Command("pairs", "moca_core.commands.pairs", "find like and unlike pictures to train on"),
     Command("train", "moca_core.commands.train", "train an adapter on clips without masks"),
     Command("ablate", "moca_core.commands.ablate", "one setting after another, over seeds"),
