@@ -22,6 +22,7 @@ from moca_core.ablation.worker import THREADS, as_text, from_line
 from moca_core.cli import DONE, STOPPED
 from moca_core.errors import MocaError
 
+CARDS = "CUDA_VISIBLE_DEVICES"
 WORKER: tuple[str, ...] = (sys.executable, "-m", "moca_core.ablation.worker")
 _LEAVE_S = 60.0
 """How long a process that is asked to stop may take for the step that is under way."""
@@ -43,6 +44,7 @@ class _Child:
     process: subprocess.Popen[bytes]
     events: Path
     log: Path
+    card: str
     error: MocaError | None = None
     read: int = 0
     rest: bytes = field(default=b"")
@@ -56,10 +58,12 @@ class Children:
     folder : of the sweep.
     work : folder for what the processes say; it is there.
     threads : of each process.
+    cards : names of GPUs, of which each process sees the one that fewest use; none: all of them.
     """
 
-    def __init__(self, folder: Path, work: Path, threads: int) -> None:
+    def __init__(self, folder: Path, work: Path, threads: int, cards: tuple[str, ...] = ()) -> None:
         self._folder, self._work, self._threads = folder, work, threads
+        self._cards = cards
         self._running: list[_Child] = []
 
     def __len__(self) -> int:
@@ -85,16 +89,19 @@ class Children:
         events, log = (self._work / f"{task.name}.{end}" for end in ("jsonl", "log"))
         events.write_bytes(b"")
         command = [*WORKER, str(self._folder), as_text(task), str(events)]
+        used = [child.card for child in self._running]
+        card = min(self._cards, key=used.count, default="")
+        own = {CARDS: card} if card else {}
         with log.open("wb") as said:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
-                env=os.environ | dict.fromkeys(_THREADS, str(self._threads)),
+                env=os.environ | dict.fromkeys(_THREADS, str(self._threads)) | own,
                 start_new_session=True,  # Ctrl-C reaches us alone
             )
-        self._running.append(_Child(task, process, events, log))
+        self._running.append(_Child(task, process, events, log, card))
 
     def poll(self) -> Iterator[tuple[Task, TaskEvent | Ended]]:
         """What the processes have said since the last call, and which of them have ended."""

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moca_core.ablation.children import Children, Ended
+from moca_core.ablation.children import CARDS, Children, Ended
 from moca_core.ablation.store import RowStore, keep_sweep, occupied
 from moca_core.ablation.sweep import Row, Sweep
 from moca_core.ablation.tables import write_tables
 from moca_core.ablation.tasks import DoneEvent, Task, TaskEvent, tasks_of
-from moca_core.ablation.worker import THREADS
+from moca_core.ablation.worker import LOCK, THREADS
 from moca_core.errors import MocaError
 from moca_core.evaluation.layouts import DataSet
 from moca_core.export.results import prepare_folder
+from moca_core.models.filelock import FileLock
 from moca_core.types import NoteEvent, StageEvent
 
 _LOOK_S = 0.2
@@ -152,6 +153,16 @@ def threads_for(jobs: int) -> tuple[int, int]:
     return jobs, max(1, min(most, cores // jobs))
 
 
+def visible_cards() -> tuple[str, ...]:
+    """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    import torch
+
+    count = torch.cuda.device_count()
+    named = os.environ.get(CARDS, "")
+    names = named.split(",") if named else [str(number) for number in range(count)]
+    return tuple(names[:count])
+
+
 def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -169,11 +180,7 @@ class _Work:
     def __init__(self, state: _State, asked: int) -> None:
         self._state, self._asked = state, asked
         self._jobs, self._threads = threads_for(asked)
-        waiting = state.waiting
-        for number in waiting:
-            prepare_folder(state.stores[number].folder)
-            state.stores[number].gather()
-        self._tasks = tasks_of(state.sweep, waiting, self._jobs)
+        self._tasks = tasks_of(state.sweep, state.waiting, self._jobs)
         self._parts = Counter(number for task in self._tasks for number in task.rows)
         self._preparing: set[Task] = set()
         self._told: set[object] = set()
@@ -185,7 +192,11 @@ class _Work:
             yield NoteEvent(f"{self._jobs} processes at a time: there are no more cores.")
         work = self._state.folder / _WORK
         prepare_folder(work)
-        with Children(self._state.folder, work, self._threads) as children:
+        yield from self._alone(work)
+        for number in self._parts:
+            prepare_folder(self._state.stores[number].folder)
+            self._state.stores[number].gather()
+        with Children(self._state.folder, work, self._threads, self._cards()) as children:
             while (self._tasks or len(children)) and not self._state.stop():
                 self._start(children)
                 for task, event in children.poll():
@@ -194,6 +205,18 @@ class _Work:
             yield from (StageEvent("Stopping") for _ in children.stop())
         if not self._failed:
             shutil.rmtree(work, ignore_errors=True)
+
+    def _alone(self, work: Path) -> Iterator[AblateEvent]:
+        """Wait for processes whose sweep was killed: they end after the step that is under way."""
+        for path in work.glob(f"*{LOCK}"):
+            with FileLock(path) as lock:
+                while not lock.acquire() and not self._state.stop():
+                    yield StageEvent("Waiting for processes of a run that was killed")
+
+    def _cards(self) -> tuple[str, ...]:
+        """The GPUs that processes are given in turn; none where the rows name what computes."""
+        devices = {row.device for row in self._state.sweep.rows}
+        return visible_cards() if self._jobs > 1 and devices <= {"auto", "cuda"} else ()
 
     def _start(self, children: Children) -> None:
         """Fill the free places."""

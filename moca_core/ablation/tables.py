@@ -90,7 +90,8 @@ def markdown(sweep: Sweep, table: Sequence[Entry], done: Done) -> str:
         said += [sweep.about, ""]
     said += [
         f"`{sweep.plot}`, mean ± standard deviation over {len(sweep.seeds)} seeds "
-        f"({', '.join(map(str, sweep.seeds))}).",
+        f"({', '.join(map(str, sweep.seeds))}). What the choice of cases adds is in {ROWS}, as "
+        "standard errors.",
         "",
         *_lines(pivot(sweep, table, sweep.plot)),
         "",

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,12 @@ from moca_core.ablation.sweep import load_sweep
 from moca_core.ablation.tasks import DoneEvent, Task, TaskEvent, run_task
 from moca_core.cli import DONE, FAILED, STOPPED
 from moca_core.errors import MocaError
+from moca_core.models.filelock import FileLock
 from moca_core.types import NoteEvent, StageEvent
 
 THREADS = "OMP_NUM_THREADS"
+LOCK = ".lock"
+"""Ending of the file that a process locks beside its events, so that it's seen to be there."""
 _KINDS: dict[str, type[Any]] = {"stage": StageEvent, "note": NoteEvent, "done": DoneEvent}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
@@ -34,8 +38,10 @@ def main(words: Sequence[str] | None = None) -> int:
     stop = _asked_to_stop()
     # torch and the other libraries read the variable themselves.
     cv2.setNumThreads(int(os.environ.get(THREADS, "0")) or -1)
-    # Written line by line: whoever reads sees whole lines, or a last one without its line break.
-    with Path(events).open("w", encoding="utf-8", buffering=1) as stream:
+    with ExitStack() as held:
+        held.enter_context(FileLock(Path(events).with_suffix(LOCK))).acquire()
+        # Line by line: whoever reads sees whole lines, or a last one without its line break.
+        stream = held.enter_context(Path(events).open("w", encoding="utf-8", buffering=1))
         try:
             sweep = load_sweep(Path(folder) / SWEEP)
             steps = run_task(sweep, Path(folder), _task(task), stop)

@@ -94,7 +94,7 @@ def fake_pipeline(bundle: Looks):  # type: ignore[no-untyped-def]
 class Here:
     """In place of `Children`: does every task in this process, when it is started."""
 
-    def __init__(self, folder: Path, work: Path, threads: int) -> None:
+    def __init__(self, folder: Path, *_: object) -> None:
         self._folder = folder
         self._news: list[tuple[Task, TaskEvent | Ended]] = []
 

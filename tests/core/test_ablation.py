@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -16,13 +17,14 @@ import torch
 from core.ablate_fakes import TRAIN, Here, Looks, cases, fake_pipeline, sweep_file
 from core.train_fakes import REPLACED
 
-from moca_core.ablation import run, store, tasks
+from moca_core.ablation import children, run, store, tasks
 from moca_core.ablation.run import (
     FailureEvent,
     RowEvent,
     TablesEvent,
     ablate,
     threads_for,
+    visible_cards,
 )
 from moca_core.ablation.shared import _UNSEEN, SharedEncoders, looked_with
 from moca_core.ablation.store import RowStore
@@ -34,9 +36,10 @@ from moca_core.errors import ConfigError, DatasetError, StorageError
 from moca_core.evaluation.layouts import Case, DataSet
 from moca_core.evaluation.runner import ReportEvent, evaluate
 from moca_core.models import compact, imagebind_bundle
+from moca_core.models.filelock import FileLock
 from moca_core.models.registry import BUNDLE_NAMES
 from moca_core.pipeline.segmenter import Segmenter
-from moca_core.types import NoteEvent
+from moca_core.types import NoteEvent, StageEvent
 
 THRESHOLDS = """
 seeds = [0, 1]
@@ -280,6 +283,29 @@ def test_processes_share_the_cores(
     assert threads_for(jobs) == expected
 
 
+def test_processes_take_the_gpus_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import os, sys; open(sys.argv[-1], 'w').write(os.environ['CUDA_VISIBLE_DEVICES'])"
+    monkeypatch.setattr(children, "WORKER", (sys.executable, "-S", "-c", code))
+    with children.Children(tmp_path, tmp_path, 1, ("4", "7")) as started:
+        for number in range(3):
+            started.start(Task((number,)))
+        while len(started):
+            list(started.poll())
+    written = [(tmp_path / f"{number:03d}-0.jsonl").read_text() for number in range(3)]
+    assert sorted(written) == ["4", "4", "7"]
+
+
+@pytest.mark.parametrize(
+    ("count", "named", "cards"), [(0, "", ()), (2, "", ("0", "1")), (2, "3,5", ("3", "5"))]
+)
+def test_the_gpus_are_those_that_the_user_left_visible(
+    count: int, named: str, cards: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible_cards() == cards
+
+
 # A sweep that trains nothing
 
 
@@ -423,6 +449,22 @@ def test_one_sweep_at_a_time_in_a_folder(bundle: Looks, data: Path, tmp_path: Pa
     sweep, out = sweep_of(tmp_path, THRESHOLDS, data), tmp_path / "out"
     with store.occupied(out), pytest.raises(StorageError, match="a sweep is going on there"):
         events_of(sweep, out)
+
+
+def test_it_waits_for_processes_whose_sweep_was_killed(
+    bundle: Looks, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "work").mkdir(parents=True)
+    events = ablate(sweep_of(tmp_path, THRESHOLDS, data), out)
+    with FileLock(out / "work" / "000-0.lock") as left:
+        assert left.acquire()
+        waiting = [event for event, _ in zip(events, range(4), strict=False)][-2:]
+        assert {event.stage for event in of_kind(waiting, StageEvent)} == {
+            "Waiting for processes of a run that was killed"
+        }
+        assert bundle.looks == 0
+    assert len(of_kind(list(events), RowEvent)) == 4
 
 
 def test_stopped_before_it_began_it_writes_the_tables_of_what_is_there(

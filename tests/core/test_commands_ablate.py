@@ -18,6 +18,7 @@ from core.train_fakes import REPLACED
 from moca_core.ablation import children, run, tasks
 from moca_core.cli import DONE, FAILED, STOPPED, USAGE, main
 from moca_core.commands.progress import ProgressPrinter
+from moca_core.models.filelock import FileLock
 
 THRESHOLDS = """
 seeds = [0, 1]
@@ -234,7 +235,11 @@ def test_a_process_whose_sweep_was_killed_ends_by_itself(
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    _wait_until(lambda: not _runs(child))
+    # Whoever goes on with the sweep waits for it.
+    with FileLock(tmp_path / "events.lock") as lock:
+        assert not lock.acquire() or not _runs(child)
+        _wait_until(lambda: not _runs(child))
+        assert lock.acquire()
     assert _text(tmp_path / "events").count("scoring") < 6
 
 
