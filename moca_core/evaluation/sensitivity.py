@@ -70,7 +70,7 @@ CHANGES: Mapping[str, Change] = {
     for row in (
         Change(
             "swapped",
-            "the sound of another category of the data set",
+            "the sound of another category, which the picture isn't known to show",
             True,
             lambda own, other, rng: other,
         ),
@@ -237,9 +237,9 @@ class Swap:
     def __init__(self, cases: Sequence[Case], sounds: Sounds, seed: int) -> None:
         self._cases, self._sounds, self._seed = cases, sounds, seed
         self._number = {case.id: number for number, case in enumerate(cases)}
-        self._heard: dict[str, set[str]] = {}
+        self._taken: dict[str, set[str]] = {}
         for case in cases:
-            self._heard.setdefault(case.group, set()).update(_categories(case))
+            self._taken.setdefault(case.group, set()).update(_categories(case) | case.visible)
 
     def rng(self, case: Case) -> np.random.Generator:
         """Random numbers of a case's own."""
@@ -248,9 +248,10 @@ class Swap:
     def other(self, case: Case) -> tuple[str, Wave] | None:
         """The case whose sound is taken, and that sound; None if there is none.
 
-        It has no category in common with any case of the same picture or clip.
+        Its category is none of the picture's or clip's: neither heard in any of its cases nor, as
+        far as the data set says, visible.
         """
-        taken = self._heard[case.group]
+        taken = self._taken[case.group]
         possible = [
             other
             for other in self._cases

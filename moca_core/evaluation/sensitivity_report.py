@@ -225,7 +225,7 @@ def _cell(part: Mapping[str, Any], key: str) -> str:
 
 
 def roc_plot(report: Mapping[str, Any]) -> str:
-    """The ROC curves of a report as an SVG document; `o` marks where the masks are."""
+    """The ROC curves of a report as an SVG document, with a mark where the masks of each are."""
     series: list[Series] = []
     for name, curve in report["roc"].items():
         false, true = curve["point"]

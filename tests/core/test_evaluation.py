@@ -94,6 +94,18 @@ def test_pairs_are_read(pairs: Path) -> None:
     assert len({case.group for case in cases}) == 3
 
 
+def test_what_a_picture_shows_is_read_if_the_manifest_says(pairs: Path) -> None:
+    assert all(case.visible == frozenset() for case in read_pairs(pairs))
+    path = pairs / "manifest.csv"
+    heading, *rows = path.read_text().splitlines()
+    columns = f"{heading},visible_categories,other_sounding_in_image"
+    path.write_text(
+        "\n".join([columns, *(f"{row},dog+bird,car;bus" for row in rows[:1]), *rows[1:]])
+    )
+    seen = [case.visible for case in read_pairs(pairs)]
+    assert seen == [{"dog", "bird", "car", "bus"}, *[set()] * (len(rows) - 1)]
+
+
 def test_split_filters_but_keeps_truths_of_the_picture(pairs: Path) -> None:
     text = (pairs / "manifest.csv").read_text().replace("m_bird,dev", "m_bird,other")
     (pairs / "manifest.csv").write_text(text)

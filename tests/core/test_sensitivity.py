@@ -240,6 +240,14 @@ def test_a_sound_of_what_the_picture_does_not_come_with_is_taken(data: DataSet) 
     assert others(data.cases, 0) == found[0] != found[1]
 
 
+def test_a_sound_of_what_the_picture_shows_silently_is_not_taken(data: DataSet) -> None:
+    named = [replace(c, visible=frozenset({"dog", "car"})) for c in data.cases if c.id == "s0"]
+    cases = tuple(named + [case for case in data.cases if case.id != "s0"])
+    category = {case.id: case.category for case in data.cases}
+    taken = {category[others(cases, seed)["s0"]] for seed in range(8)}
+    assert taken == {"bird", "bell"}
+
+
 def test_what_is_taken_does_not_depend_on_how_many_are_looked_at(data: DataSet) -> None:
     def taken(limit: int | None) -> dict[str, str]:
         report, _ = run(data, deaf(LEFT), limit=limit, seed=3)

@@ -38,6 +38,7 @@ class Case:
     clip : frames of one clip share one threshold in `f_max_clip`; "": the case is its own clip.
     size : (height, width) at which it is scored; None: the mask's own.
     saved_as : where `--save-masks` writes its mask, with `/`; "": `<id>.png`.
+    visible : categories that are known to be in the picture, sounding or not.
     classes : what the colours of its mask mean, black being background; None: no classes.
     """
 
@@ -53,6 +54,7 @@ class Case:
     clip: str = ""
     size: tuple[int, int] | None = None
     saved_as: str = ""
+    visible: frozenset[str] = frozenset()
     classes: Classes | None = None
 
 

@@ -16,6 +16,8 @@ from moca_core.evaluation.layouts.cases import (
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("id", "split", "subset", "category", "image", "mask", "audio")
+_VISIBLE = ("visible_categories", "other_sounding_in_image")
+"""Columns that a manifest may have: what the picture shows, `+` or `;` between categories."""
 ONE_OF_SEVERAL = "ms_one"
 """Subset of `pairs` in which a picture comes several times, each time with another sound."""
 
@@ -92,6 +94,12 @@ def _cases(root: Path, rows: Sequence[dict[str, str]], split: str | None) -> lis
                 other_mask_paths=tuple(
                     root / mask for mask in dict.fromkeys(others) if mask != row["mask"]
                 ),
+                visible=_visible(row),
             )
         )
     return cases
+
+
+def _visible(row: dict[str, str]) -> frozenset[str]:
+    words = "+".join(row.get(column, "") for column in _VISIBLE).replace(";", "+")
+    return frozenset(words.split("+")) - {""}
