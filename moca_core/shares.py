@@ -191,7 +191,7 @@ class Ledger:
             return not lock.acquire(0)
 
     def _lock_path(self, rank: int) -> Path:
-        return self.folder / f".{self.name}-{rank}.lock"
+        return self.folder / f".{self.name.lstrip('.')}-{rank}.lock"
 
 
 class Watch:

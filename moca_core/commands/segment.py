@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import time
+import json
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 from moca_core.cli import DONE, FAILED, STOPPED, message_of
 from moca_core.commands import method
 from moca_core.commands.arguments import seconds, seconds_above_0
-from moca_core.commands.running import StopRequest, say, show, warn
-from moca_core.config import fingerprint
-from moca_core.errors import ConfigError, MediaError, MocaError, StorageError
+from moca_core.commands.clip_job import ClipJob, Request
+from moca_core.commands.running import STOP_SIGNALS, StopRequest, say, show, warn
+from moca_core.errors import ConfigError, MediaError, MocaError
 from moca_core.media.suffixes import CLIP_SUFFIXES
-from moca_core.types import FrameEvent, NoteEvent, SegmentEvent
+from moca_core.shares import Ledger, Share, Watch, own_device, own_share
+from moca_core.types import FrameEvent, SegmentEvent, StageEvent
 
 if TYPE_CHECKING:
-    from moca_core.pipeline.segmenter import Segmenter
-    from moca_core.pipeline.store import ClipStore
+    from moca_core.commands.progress import ProgressPrinter
 
 HELP = (
     "Find what makes the sound in video clips. Writes DIR/<clip>/masks/frame_000123.png, "
@@ -87,36 +88,37 @@ def frame_list(text: str) -> str | list[int]:
     return sorted(set(frames))
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to write for each clip.
-
-    Attributes
-    ----------
-    frames : `keys`, `all`, or numbers, for which masks are written.
-    every_s : seconds between key frames.
-    start_s, end_s : part of the clip.
-    overlay, save_maps : what else to write.
-    """
-
-    frames: str | Sequence[int] = "keys"
-    every_s: float = 1.0
-    start_s: float | None = None
-    end_s: float | None = None
-    overlay: bool = False
-    save_maps: bool = False
-
-    @property
-    def asked_frames(self) -> str | Sequence[int]:
-        """What the pipeline is asked for: an overlay needs every frame."""
-        return "all" if self.overlay and self.frames == "keys" else self.frames
-
-
 def run(args: argparse.Namespace) -> int:
     """Segment every input; a bad one doesn't stop the others."""
     from moca_core.commands.progress import ProgressPrinter
     from moca_core.export.results import prepare_folder
 
+    request = request_of(args)
+    share = own_share()
+    clips, failed = find_clips(args.input, tell=share.first)
+    if not clips:
+        return FAILED
+    prepare_folder(args.out)
+    args.device = own_device(args.device, share)
+    segmenter = method.segmenter_of(args)
+    names = folder_names(clips)
+    jobs = [
+        ClipJob(clip, args.out / name, segmenter, request)
+        for clip, name in zip(clips, names, strict=True)
+    ]
+    # One bar is enough on a terminal.
+    printer = ProgressPrinter(args.quiet or not share.first)
+    with Team(args.out, share) as team, StopRequest(*STOP_SIGNALS) as stop:
+        work = Work(printer, stop, args.quiet, team)
+        done = work.do(team.part(jobs, own=True)) and (not share.first or work.finish(jobs))
+    if not done:
+        return STOPPED
+    # The first process tries again what failed elsewhere; `torchrun` ends all if another one fails.
+    return FAILED if share.first and failed + work.failed else DONE
+
+
+def request_of(args: argparse.Namespace) -> Request:
+    """What the arguments ask for; ends the command where they contradict each other."""
     if args.start is not None and args.end is not None and args.end <= args.start:
         args.usage_error(f"--end {args.end:g} is not after --start {args.start:g}")
     frames: str | list[int] = args.frames or "keys"
@@ -124,42 +126,124 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error("--overlay shows every frame: use it without a list of frames")
     if not isinstance(frames, str) and (args.start is not None or args.end is not None):
         args.usage_error("--start and --end don't go with a list of frames: use one or the other")
-    request = Request(frames, args.every, args.start, args.end, args.overlay, args.save_maps)
-    clips, failed = find_clips(args.input)
-    if not clips:
-        return FAILED
-    prepare_folder(args.out)
-    segmenter = method.segmenter_of(args)
-    printer = ProgressPrinter(args.quiet)
-    with StopRequest() as stop:
-        for clip, name in zip(clips, folder_names(clips), strict=True):
-            job = ClipJob(clip, args.out / name, segmenter, request)
+    return Request(frames, args.every, args.start, args.end, args.overlay, args.save_maps)
+
+
+class Team:
+    """The processes that segment into one folder, each of which tells which clips it has tried.
+
+    Parameters
+    ----------
+    folder : where the clips' folders are.
+    """
+
+    def __init__(self, folder: Path, share: Share) -> None:
+        self.share = share
+        # Alone, nobody has to know.
+        self._ledger = Ledger(folder, ".clips", share, anew=True) if share.count > 1 else None
+        self._watch = Watch(self._ledger, "clips") if self._ledger else None
+
+    def __enter__(self) -> Team:
+        if self._ledger:
+            self._ledger.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._ledger:
+            self._ledger.close()
+
+    def part(self, jobs: Sequence[ClipJob], own: bool) -> list[ClipJob]:
+        """The clips of this process, or those of the others."""
+        mine = (self.share.owner(number) == self.share.rank for number in range(len(jobs)))
+        return [job for job, is_mine in zip(jobs, mine, strict=True) if is_mine == own]
+
+    def tell(self, job: ClipJob) -> None:
+        """A clip was tried; raises `StorageError`."""
+        if self._ledger and self._watch:
+            self._ledger.add(json.dumps(job.folder.name) + "\n")
+            if self.share.first:
+                self._watch.look()
+
+    def others(self, jobs: Sequence[ClipJob]) -> Iterator[StageEvent]:
+        """Wait until the other processes have tried their clips; raises `ShareError`."""
+        if not self._ledger or not self._watch:
+            return
+        owners = {job.folder.name: self.share.owner(number) for number, job in enumerate(jobs)}
+        ledger = self._ledger
+
+        def owed() -> Counter[int]:
+            for line in ledger.news():
+                with suppress(ValueError):
+                    owners.pop(json.loads(line), None)
+            return Counter(owners.values())
+
+        yield from self._watch.until_done(owed, len(jobs))
+
+
+@dataclass
+class Work:
+    """Clips that are done one after the other. `failed` counts those that couldn't be."""
+
+    printer: ProgressPrinter
+    stop: StopRequest
+    quiet: bool
+    team: Team
+    failed: int = 0
+
+    def do(self, jobs: Sequence[ClipJob], tell_ready: bool = True) -> bool:
+        """Do clips; returns False if it was stopped.
+
+        Parameters
+        ----------
+        tell_ready : say a line of clips whose results were there, too.
+        """
+        for job in jobs:
             try:
                 with closing(job.events()) as events:
                     for event in events:
-                        progress(printer, clip.name, event)
-                        if stop.asked:
+                        progress(self.printer, job.clip.name, event)
+                        if self.stop.asked:
                             break
             except (MediaError, ConfigError) as error:
-                printer.finish()
+                self.printer.finish()
                 warn(message_of(error).rstrip())
-                failed += 1
+                self.failed += 1
+                self.team.tell(job)
                 continue
             except MocaError:
                 # A full disk or missing weights stop the next clip as well.
-                printer.finish()
+                self.printer.finish()
                 if job.frames:
                     warn(f"{job.kept()}.")
                 raise
-            printer.finish()
-            if stop.asked and not job.complete:
+            self.printer.finish()
+            if self.stop.asked and not job.complete:
                 warn(f"Stopped. {job.kept()}. Run the same command again to continue.")
-                return STOPPED
-            say(job.line(), args.quiet)
-    return FAILED if failed else DONE
+                return False
+            self.team.tell(job)
+            if tell_ready or not job.ready:
+                say(job.line(), self.quiet)
+        return True
+
+    def finish(self, jobs: Sequence[ClipJob]) -> bool:
+        """Wait for the other processes, and do what they couldn't; returns False if stopped."""
+        try:
+            for event in self.team.others(jobs):
+                show(self.printer, "Segmenting", event)
+                if self.stop.asked:
+                    warn("Stopped. Run the same command again for the clips that are missing.")
+                    return False
+        finally:
+            self.printer.finish()
+        return self.do(self.team.part(jobs, own=False), tell_ready=False)
 
 
-def progress(printer: Any, title: str, event: SegmentEvent) -> None:
+def progress(printer: ProgressPrinter, title: str, event: SegmentEvent) -> None:
     """Show an event of a clip's run."""
     if isinstance(event, FrameEvent):
         printer.update(title, event.done, event.total, "frames")
@@ -167,8 +251,13 @@ def progress(printer: Any, title: str, event: SegmentEvent) -> None:
         show(printer, title, event)
 
 
-def find_clips(inputs: Sequence[Path]) -> tuple[list[Path], int]:
-    """The clips named by files and folders, and how many inputs gave none (told on stderr)."""
+def find_clips(inputs: Sequence[Path], tell: bool = True) -> tuple[list[Path], int]:
+    """The clips named by files and folders, and how many inputs gave none.
+
+    Parameters
+    ----------
+    tell : name those on stderr.
+    """
     clips: list[Path] = []
     failed = 0
     for path in inputs:
@@ -182,13 +271,13 @@ def find_clips(inputs: Sequence[Path]) -> tuple[list[Path], int]:
                 if item.suffix.lower() in CLIP_SUFFIXES and item.is_file()
             )
         except OSError as error:
-            warn(f"moca: {path}: the folder can't be read ({error.strerror or error})")
+            if tell:
+                warn(f"moca: {path}: the folder can't be read ({error.strerror or error})")
             failed += 1
             continue
         if not inside:
-            warn(
-                f"moca: {path}: a folder without clips\n  Give clips, or a folder that holds some."
-            )
+            if tell:
+                warn(f"moca: {path}: a folder without clips\n  Give clips, or a folder of them.")
             failed += 1
         clips += inside
     return list(dict.fromkeys(clips)), failed
@@ -208,175 +297,3 @@ def folder_names(clips: Sequence[Path]) -> list[str]:
             unique, number = f"{name}_{number}", number + 1
         names.append(unique)
     return names
-
-
-@dataclass
-class ClipJob:
-    """One clip from its file to its output folder.
-
-    Attributes
-    ----------
-    frames, masked : frames done, and those with a mask.
-    complete : every frame is done and written.
-    """
-
-    clip: Path
-    folder: Path
-    segmenter: Segmenter
-    request: Request
-    frames: int = 0
-    masked: int = 0
-    complete: bool = False
-    reasons: Counter[str] = field(default_factory=Counter)
-    _notes: list[str] = field(default_factory=list)
-    _stored: int = 0
-
-    def events(self) -> Generator[SegmentEvent, None, None]:
-        """Run, write, and pass the events on. Closed early, it keeps what is finished.
-
-        Raises
-        ------
-        MocaError : as `Segmenter.clip`; `StorageError` where something can't be written;
-            `MediaError` where the clip would be replaced by its own overlay.
-        """
-        from moca_core.export.results import ResultsWriter
-
-        self._spare_input()
-        began = time.perf_counter()
-        writer: ResultsWriter | None = None
-        preview = None
-        try:
-            with closing(self._run()) as run:
-                for event in run:
-                    if isinstance(event, FrameEvent):
-                        # Not before: a clip that can't be read leaves no folder.
-                        if writer is None:
-                            writer = ResultsWriter(self.folder, self.request.save_maps)
-                            preview = self._preview()
-                        if preview is not None:
-                            preview.add(event.result)
-                        self._take(writer, event)
-                    elif isinstance(event, NoteEvent):
-                        self._notes.append(event.message)
-                    yield event
-            if preview is not None:
-                preview.finish()
-            self.complete = True
-        finally:
-            if preview is not None:
-                preview.close()
-            if writer is not None:
-                summary = self._summary(time.perf_counter() - began)
-                if self.complete:
-                    writer.finish(summary)
-                else:
-                    # The first error counts, not what follows from it on a full disk.
-                    with suppress(StorageError):
-                        writer.finish(summary, complete=False)
-
-    def line(self) -> str:
-        """What came out, in a line for the user."""
-        reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
-        parts = ", ".join(
-            part
-            for part in (_counted("frame", self.frames), f"{self.masked} with masks", reasons)
-            if part
-        )
-        return f"{self.clip.name}: {parts} -> {self.folder}"
-
-    def kept(self) -> str:
-        """What a run that didn't come to its end has left."""
-        if not self.frames:
-            return f"No frame of {self.clip.name} was finished"
-        verb = "is" if self.frames == 1 else "are"
-        frames = _counted("finished frame", self.frames)
-        return f"{frames} of {self.clip.name} {verb} kept in {self.folder}"
-
-    def _run(self) -> Generator[SegmentEvent, None, None]:
-        from moca_core.pipeline.store import ResultStore
-
-        request = self.request
-        store: ClipStore | None = None
-        try:
-            store = ResultStore().open(self.clip, self.segmenter.config, self.segmenter.settings)
-        except StorageError as error:
-            # The output folder is what was asked for; the cache is a convenience.
-            yield NoteEvent(error.message)
-        yield from self.segmenter.clip(
-            self.clip,
-            frames=request.asked_frames,
-            every_s=request.every_s,
-            start_s=request.start_s,
-            end_s=request.end_s,
-            keep_maps=request.save_maps,
-            store=store,
-        )
-
-    def _spare_input(self) -> None:
-        video = self.folder / "overlay.mp4"
-        there = self.request.overlay and video.exists() and self.clip.exists()
-        if there and video.samefile(self.clip):
-            raise MediaError(
-                f"{self.clip}: the overlay video would replace this clip",
-                "Choose another output folder with --out.",
-            )
-
-    def _preview(self) -> Preview | None:
-        return Preview(self.clip, self.folder, self.request) if self.request.overlay else None
-
-    def _take(self, writer: Any, event: FrameEvent) -> None:
-        result = event.result
-        if result.key or self.request.frames != "keys":
-            writer.add(result)
-            self.frames += 1
-            self.masked += bool(result.objects)
-            if not result.objects:
-                self.reasons[result.reason] += 1
-        self._stored += event.stored
-
-    def _summary(self, wall_s: float) -> dict[str, Any]:
-        from moca_core.models.specs import rows_for
-        from moca_core.models.weights import hash_of, is_own, path_of
-
-        config = self.segmenter.config
-        rows = [row for row in rows_for(config.bundle, config.sam) if path_of(row).is_file()]
-        return {
-            "clip": str(self.clip),
-            "complete": self.complete,
-            "request": asdict(self.request),
-            "config": asdict(config),
-            "thresholds": asdict(self.segmenter.settings),
-            "config_fingerprint": fingerprint(config),
-            "seed": config.seed,
-            "device": asdict(self.segmenter.device),
-            "weights": {row.name: hash_of(row) for row in rows},
-            "weights_not_official": [row.name for row in rows if is_own(row)],
-            "notes": self._notes,
-            "stored_frames": self._stored,
-            "seconds": round(wall_s, 3),
-        }
-
-
-def _counted(thing: str, count: int) -> str:
-    return f"{count} {thing}{'' if count == 1 else 's'}"
-
-
-class Preview:
-    """The overlay video and the contact sheet beside the masks."""
-
-    def __init__(self, clip: Path, folder: Path, request: Request) -> None:
-        from moca_core.export.overlay import OverlayWriter
-        from moca_core.export.sheet import ContactSheet
-
-        self._folder = folder
-        self._sheet = ContactSheet(clip.name)
-        self._video = OverlayWriter(
-            clip, folder / "overlay.mp4", request.start_s, request.end_s, self._sheet
-        )
-        self.add = self._video.add
-        self.close = self._video.close
-
-    def finish(self) -> None:
-        """Write both; raises `StorageError`."""
-        self._video.finish()
-        self._sheet.save(self._folder / "sheet.png")

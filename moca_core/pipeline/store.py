@@ -68,7 +68,7 @@ class ResultStore:
         MediaError : the clip can't be read.
         StorageError : the folder can't be made.
         """
-        folder = self.root / clip_hash(clip) / _method(config, settings)
+        folder = self.root / clip_hash(clip) / method_key(config, settings)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -109,7 +109,7 @@ class ResultStore:
                 path.parent.parent.rmdir()
 
 
-def _method(config: SegmentConfig, settings: MatchSettings | None) -> str:
+def method_key(config: SegmentConfig, settings: MatchSettings | None) -> str:
     """Names what the results depend on besides the clip: other thresholds, other results."""
     # They import torch, which whoever segments has imported already.
     from moca_core.models.bundles import default_settings, look_settings
