@@ -1,0 +1,1 @@
+"""The parts of the HTML report; `moca_core.evaluation.html_report` puts them together."""
