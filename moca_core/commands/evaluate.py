@@ -209,6 +209,7 @@ def followed(
 def stopped(args: argparse.Namespace, task: Task, book: CaseBook) -> str:
     """What a run that didn't come to its end has left."""
     cases = task.data.cases
+    book.refresh()
     done = f"{sum(book.done(case) is not None for case in cases)} of {len(cases)} cases"
     if args.report:
         return (

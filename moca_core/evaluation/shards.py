@@ -64,6 +64,9 @@ class CaseBook:
         """Note that a case can't be read; raises `StorageError`."""
         self.failed[case.id] = message
 
+    def refresh(self) -> None:
+        """Take up what other processes have done meanwhile; raises `StorageError`."""
+
     def others(self, data: DataSet) -> Iterator[StageEvent]:
         """Wait until the other processes have tried each of their cases; raises `ShareError`."""
         yield from ()
@@ -99,7 +102,7 @@ class CaseFolder(CaseBook):
         self._ledger.__enter__()
         try:
             self._watch = Watch(self._ledger, "cases")
-            self._read()
+            self.refresh()
             self._claim(folder / CONFIG, settings, about)
         except BaseException:
             self._ledger.close()
@@ -128,7 +131,7 @@ class CaseFolder(CaseBook):
 
     def others(self, data: DataSet) -> Iterator[StageEvent]:
         def owed() -> dict[int, int]:
-            self._read()
+            self.refresh()
             left: dict[int, int] = {}
             for case, rank in self._owners(data):
                 if case.id not in self.failed and self.done(case) is None:
@@ -141,8 +144,8 @@ class CaseFolder(CaseBook):
         if self.share.first and self.share.count > 1:
             self._watch.look()
 
-    def _read(self) -> None:
-        """Take up what all processes have written; a line that is damaged doesn't count."""
+    def refresh(self) -> None:
+        # A line that is damaged doesn't count: its case is done again.
         for line in self._ledger.news():
             try:
                 record = from_line(line)
