@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.seed < 0:
         args.usage_error(f"argument --seed: {args.seed} is less than 0")
+    if args.plot and args.plot.suffix.lower() != ".svg":
+        args.usage_error(f"argument --plot: {args.plot} doesn't end with .svg")
     data = LAYOUTS[args.layout](args.dataset, args.split, None)
     for path in (args.json, args.plot):
         # Before the work, not after it.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -146,7 +146,7 @@ def alike_crops(segmenter: Segmenter) -> Look:
     After ImageBind-SAM (in IDEA's Grounded-Segment-Anything): crops of SAM's masks and the sound
     are embedded, and a softmax over the crops of their scaled likeness weighs the masks. There a
     fixed weight decides, which depends on how many masks there are; here it is `ALIKE_ABOVE` of
-    the largest. Something is claimed for every sound that isn't silent.
+    the largest. As long as there is a proposal, something is claimed for every sound.
     """
     if segmenter.config.proposals == "none":
         raise ConfigError(
@@ -158,6 +158,9 @@ def alike_crops(segmenter: Segmenter) -> Look:
         crops: list[NDArray[np.float32]] = []
 
         def answer(analysis: FrameAnalysis, heard: Heard) -> Prediction:
+            if not len(analysis.proposals):
+                nothing = _hard(np.zeros(analysis.size, dtype=bool))
+                return replace(nothing, reason=REASON_NO_OBJECT, agreement=0.0)
             if not crops:
                 crops.append(_unit(segmenter.bundle.see_crops(rgb, analysis.proposals.masks)))
             return _alike(analysis, crops[0] @ _unit(heard.features))

@@ -7,16 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from core.picture_fakes import CAT, DOG, LEFT, NAMES, RIGHT, SIZE, analysis_of, at_full_size, heard
 from numpy.typing import NDArray
 
+from moca_core.bench.random_models import random_encoders
 from moca_core.config import SegmentConfig
+from moca_core.device import choose_device
 from moca_core.errors import ConfigError
 from moca_core.evaluation.baselines import BASELINES, NEEDS, Parts, predict_with
+from moca_core.models.imagebind_bundle import ImageBindBundle
 from moca_core.pipeline.analysis import FrameAnalysis
 from moca_core.pipeline.hearing import Heard, Hearing, HearingSettings, listen
+from moca_core.pipeline.proposals import GridSettings
 from moca_core.pipeline.segmenter import Segmenter
-from moca_core.types import REASON_SILENT, RgbImage, StageEvent
+from moca_core.types import REASON_NO_OBJECT, REASON_SILENT, RgbImage, StageEvent
 
 DEAF = ("whole", "centre", "saliency", "saliency-masks")
 RATE = 16_000
@@ -167,6 +172,36 @@ def test_crops_are_embedded_once_for_all_sounds() -> None:
     np.testing.assert_array_equal(listener(BARK).mask, at_full_size(LEFT))
     np.testing.assert_array_equal(listener(MEOW).mask, at_full_size(RIGHT))
     assert (bundle.looks, bundle.crops_seen) == (1, 1)
+
+
+def test_where_sam_proposes_nothing_there_is_no_crop_to_claim() -> None:
+    bundle = DogAndCat()
+    bundle.analysis = analysis_of({DOG: LEFT})
+    found = look_of("crops", bundle)(RGB)(BARK)
+    assert (found.mask.any(), found.soft.max(), found.reason) == (False, 0, REASON_NO_OBJECT)
+    assert bundle.crops_seen == 0
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, row in BASELINES.items() if row.needs in ("evidence", "proposals")]
+)
+@pytest.mark.parametrize("mode", ["guided", "grid"])
+def test_rows_that_need_encoders_work_with_those_of_the_paper(name: str, mode: str) -> None:
+    """ImageBind, DINO and SAM, small and random: what they say means nothing."""
+    torch.manual_seed(3)
+    encoders = random_encoders(choose_device("cpu"), tiny=True)
+    bundle = ImageBindBundle(choose_device("cpu"), grid_settings=GridSettings(points_per_side=2))
+    bundle.use(encoders.imagebind, encoders.dino, encoders.sam)
+    config = SegmentConfig("imagebind", proposals=mode)
+    segmenter = Segmenter(config, "cpu", bundle=bundle)
+    parts: Any = Parts(lambda: None, lambda: segmenter)  # type: ignore[arg-type, return-value]
+    rgb = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    listener = BASELINES[name].make(parts)(rgb)
+    for sound in (BARK, MEOW):
+        found = listener(sound)
+        assert (found.mask.shape, found.soft.shape) == (SIZE, SIZE)
+        assert np.isfinite(found.soft).all()
+        assert 0 <= found.soft.min() <= found.soft.max() <= 1
 
 
 def test_crops_need_proposals() -> None:

@@ -111,13 +111,17 @@ def test_cases_that_cannot_be_read_are_told(pairs, tmp_path, capsys):
 def test_files_that_cannot_be_written_are_told_before_the_work(pairs, bundle, tmp_path, capsys):
     (tmp_path / "file").touch()
     for option in ("--json", "--plot"):
-        assert run(pairs, option, str(tmp_path / "file" / "out")) == FAILED
+        assert run(pairs, option, str(tmp_path / "file" / "out.svg")) == FAILED
         assert "can't be written" in capsys.readouterr().err
     assert bundle.looks == 0
 
 
 @pytest.mark.parametrize(
-    "words", [["--limit", "0"], ["--baseline", "other"], ["--seed", "x"], ["--seed", "-1"]]
+    "words",
+    [
+        *(["--limit", "0"], ["--baseline", "other"], ["--seed", "x"], ["--seed", "-1"]),
+        ["--plot", "roc.png"],
+    ],
 )
 def test_wrong_usage(words, pairs, capsys):
     assert run(pairs, *words) == USAGE
