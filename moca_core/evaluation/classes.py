@@ -13,11 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moca_core.evaluation.metrics import f_score
+from moca_core.evaluation.text import aligned, with_error
 from moca_core.paths import resource
 from moca_core.types import Prediction, RgbImage
 
@@ -44,6 +46,7 @@ AVSBENCH_NAMES = (
 NO_CLASS = "none"
 """What `resources/sound_groups/avsbench.csv` says of a group without a class."""
 _TABLES = ("groups.csv", "avsbench.csv")
+_WITHOUT = ("without background", "_no_background")
 _PLACES = np.array([1 << 16, 1 << 8, 1], np.int32)
 """Three channels of 8 bits as one number."""
 
@@ -147,7 +150,7 @@ def class_counts(classes: Classes, predicted: Labels, truth: Labels) -> Counts:
     }
 
 
-def summarise_classes(frames: Sequence[Counts]) -> dict[str, object]:
+def summarise_classes(frames: Sequence[Counts]) -> dict[str, Any]:
     """Scores of each class that occurs in `frames`, and their means.
 
     Returns
@@ -180,6 +183,18 @@ def summarise_classes(frames: Sequence[Counts]) -> dict[str, object]:
         "f_no_background": _mean(named, "f"),
         "per_class": per_class,
     }
+
+
+def class_table(scores: Mapping[str, Any]) -> str:
+    """The result of `summarise_classes` as lines of text, the means first."""
+    rows = [["class", "frames", "true in", "iou", "f"]]
+    for name, suffix in ((f"mean of {scores['classes']}", ""), _WITHOUT):
+        means = (scores[f"{key}{suffix}"] for key in ("miou", "f"))
+        rows.append([name, "", "", *(with_error(mean) for mean in means)])
+    for name, row in scores["per_class"].items():
+        counts = (str(row["frames"]), str(row["true_frames"]))
+        rows.append([name, *counts, with_error(row["iou"]), with_error(row["f"])])
+    return aligned(rows)
 
 
 def _mean(rows: Sequence[Mapping[str, float]], key: str) -> float | None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from moca_core.errors import DatasetError, MediaError, MocaError
 from moca_core.evaluation.baselines import Predict
-from moca_core.evaluation.classes import Labels, class_counts, summarise_classes
+from moca_core.evaluation.classes import Labels, class_counts, class_table, summarise_classes
 from moca_core.evaluation.layouts import (
     ONE_OF_SEVERAL,
     Case,
@@ -361,7 +361,7 @@ def read_sound(path: Path) -> NDArray[np.float32]:
 
 
 def text_table(report: Mapping[str, Any]) -> str:
-    """The report's subsets as lines of text, standard errors in brackets."""
+    """The report's subsets as lines of text, standard errors in brackets; then its classes."""
     heads = ["subset", "n", "m_j", "f_binary", "f_max_clip", "f_max_dataset", "iou_dataset"]
     heads += ["empty", *NEAREST]
     keys = ["m_j", "f_binary", "f_max_clip", "f_max_dataset", "iou_dataset", "share_empty"]
@@ -369,7 +369,8 @@ def text_table(report: Mapping[str, Any]) -> str:
     rows = [heads]
     for name, part in [*report["per_subset"].items(), ("all", report)]:
         rows.append([name, str(part["n"]), *(_cell(part, key) for key in keys)])
-    return aligned(rows)
+    text = aligned(rows)
+    return f"{text}\n{class_table(report['classes'])}" if "classes" in report else text
 
 
 def _cell(part: Mapping[str, Any], key: str) -> str:

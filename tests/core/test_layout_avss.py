@@ -26,7 +26,13 @@ from moca_core.errors import DatasetError
 from moca_core.evaluation.classes import AVSBENCH, AVSBENCH_NAMES, Classes
 from moca_core.evaluation.layouts import LAYOUTS, DataSet, read_labels
 from moca_core.evaluation.layouts.saving import saved_mask
-from moca_core.evaluation.runner import CaseEvent, ReportEvent, evaluate, resized_labels
+from moca_core.evaluation.runner import (
+    CaseEvent,
+    ReportEvent,
+    evaluate,
+    resized_labels,
+    text_table,
+)
 from moca_core.types import NoteEvent, Prediction, SoundingObject
 
 RIGHT = ~LEFT
@@ -142,6 +148,11 @@ def test_scores_worked_out_by_hand(avss: Path) -> None:
     assert scores["classes"] == 4
     assert scores["miou"] == pytest.approx((background + dog) / 4)
     assert scores["miou_no_background"] == pytest.approx(dog / 3)
+    table = text_table(report).split("\n\n")[1].splitlines()
+    assert table[0].split() == ["class", "frames", "true", "in", "iou", "f"]
+    assert table[1].split()[:3] == ["mean", "of", "4"]
+    assert table[2].split() == ["without", "background", f"{dog / 3:.3f}", f"{dog / 3:.3f}"]
+    assert table[5].split() == ["dog", "15", "10", "0.667", "0.667"]
     counts = events[0].record.classes
     half = SIDE * SIDE // 2
     assert counts == {
