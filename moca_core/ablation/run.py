@@ -29,7 +29,15 @@ _WORK = "work"
 
 @dataclass(frozen=True)
 class RunningEvent:
-    """How far one process is: `done` of `total` iterations or cases; `rows` of all are done."""
+    """How far it is.
+
+    Attributes
+    ----------
+    label : the row that a process is at, or how many it does at once.
+    stage : what it does.
+    done, total : iterations or cases of that row; of all processes, where they share the cases.
+    rows, of : how many rows are done, of all.
+    """
 
     label: str
     stage: str
@@ -183,6 +191,7 @@ class _Work:
         self._tasks = tasks_of(state.sweep, state.waiting, self._jobs)
         self._parts = Counter(number for task in self._tasks for number in task.rows)
         self._preparing: set[Task] = set()
+        self._scored: dict[Task, tuple[int, int]] = {}
         self._told: set[object] = set()
         self._failed = False
 
@@ -241,18 +250,25 @@ class _Work:
             self._preparing.discard(task)
             yield from self._ended(event)
             return
-        rows = [self._state.sweep.rows[number] for number in task.rows]
-        part = f"part {task.shard + 1} of {task.shards}" if task.shards > 1 else "all of them"
-        label = rows[0].label if len(rows) == 1 else part
         if isinstance(event, NoteEvent):
             # Rows with the same data have the same to say.
             if self._is_new(event.message):
-                yield NoteEvent(f"{label}: {event.message}")
+                yield NoteEvent(f"{self._label(task)}: {event.message}")
             return
+        done, total = event.done, event.total
         if isinstance(event, DoneEvent):
             self._preparing.discard(task)
-        done, of = self._state.done, len(self._state.stores)
-        yield RunningEvent(label, event.stage, event.done, event.total, done, of)
+            self._scored[task] = done, total
+        if isinstance(event, DoneEvent) and not self._state.sweep.trains:
+            # Its processes share the cases: what counts is how many they have done together.
+            done, total = (sum(part) for part in zip(*self._scored.values(), strict=True))
+        rows, of = self._state.done, len(self._state.stores)
+        yield RunningEvent(self._label(task), event.stage, done, total, rows, of)
+
+    def _label(self, task: Task) -> str:
+        """The row of a task; how many there are, where it does many at once."""
+        first = self._state.sweep.rows[task.rows[0]].label
+        return first if len(task.rows) == 1 else f"{len(task.rows)} rows"
 
     def _ended(self, end: Ended) -> Iterator[AblateEvent]:
         if end.error is not None:

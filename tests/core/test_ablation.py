@@ -21,6 +21,7 @@ from moca_core.ablation import children, run, store, tasks
 from moca_core.ablation.run import (
     FailureEvent,
     RowEvent,
+    RunningEvent,
     TablesEvent,
     ablate,
     threads_for,
@@ -34,7 +35,7 @@ from moca_core.ablation.tasks import Task, shard_of, tasks_of
 from moca_core.config import SegmentConfig
 from moca_core.errors import ConfigError, DatasetError, StorageError
 from moca_core.evaluation.layouts import Case, DataSet
-from moca_core.evaluation.runner import ReportEvent, evaluate
+from moca_core.evaluation.runner import ReportEvent, evaluate, run_case
 from moca_core.models import compact, imagebind_bundle
 from moca_core.models.filelock import FileLock
 from moca_core.models.registry import BUNDLE_NAMES
@@ -322,6 +323,17 @@ def test_every_picture_is_looked_at_once_for_all_rows(
     assert not (tmp_path / "out" / "work").exists()
 
 
+def test_processes_that_share_the_cases_count_them_together(
+    bundle: Looks, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_cores", lambda: 4)
+    events = events_of(sweep_of(tmp_path, THRESHOLDS, data), tmp_path / "out", jobs=4)
+    told = [event for event in of_kind(events, RunningEvent) if event.stage == tasks.SCORING]
+    assert [event.done for event in told] == [1, 2, 3, 4, 5, 6]
+    assert (told[-1].total, told[-1].label) == (6, "4 rows")
+    assert len(of_kind(events, RowEvent)) == 4
+
+
 def test_a_row_scores_as_evaluate_does(bundle: Looks, data: Path, tmp_path: Path) -> None:
     """Sharing what is seen changes no number."""
     sweep = sweep_of(tmp_path, CLUSTERS, data)
@@ -414,21 +426,29 @@ def test_done_rows_stay_and_nothing_is_looked_at_again(
 
 
 def test_cases_that_were_scored_are_not_scored_again(
-    bundle: Looks, data: Path, tmp_path: Path
+    bundle: Looks, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep, out = sweep_of(tmp_path, CLUSTERS, data), tmp_path / "out"
     events_of(sweep, out)
     whole = (out / "table.csv").read_text()
-    # As after a kill: two rows have no report, and one of them only half of its records.
-    kept = [RowStore(out, sweep.rows[number]) for number in (0, 5)]
-    for row in kept:
-        (row.folder / "report.json").unlink()
-        lines = (row.folder / "records.jsonl").read_text().splitlines(keepends=True)
-        (row.folder / "records.jsonl").unlink()
-        (row.folder / "records-0.jsonl").write_text("".join(lines[:3]) + lines[3][:40])
+    # As after a kill: two rows have no report, one of them half of its records, the last cut short.
+    for number, count in ((0, 6), (5, 3)):
+        folder = RowStore(out, sweep.rows[number]).folder
+        (folder / "report.json").unlink()
+        lines = (folder / "records.jsonl").read_text().splitlines(keepends=True)
+        (folder / "records.jsonl").unlink()
+        cut = lines[count][:40] if count < len(lines) else ""
+        (folder / "records-0.jsonl").write_text("".join(lines[:count]) + cut)
+    scored: list[str] = []
+
+    def counted(loaded, predict):  # type: ignore[no-untyped-def]
+        scored.append(loaded.case.id)
+        return run_case(loaded, predict)
+
+    monkeypatch.setattr(tasks, "run_case", counted)
     bundle.looks = 0
     events_of(sweep, out)
-    assert bundle.looks == 3
+    assert (bundle.looks, scored) == (3, ["case3", "case4", "case5"])
     assert (out / "table.csv").read_text() == whole
 
 

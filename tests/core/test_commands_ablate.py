@@ -82,6 +82,7 @@ def test_it_says_what_is_done_and_where_it_is(
     folder = tmp_path / "out"
     assert out == f"4 of 4 rows of own: {folder / 'table.md'}, {folder / 'plot.svg'}\n"
     assert "4/4 match.hearing.empty_below=1.1, seed=1: m_j 0.000" in err
+    assert "4 rows: scoring: 6/6 cases" in err
     # Again: all is there.
     assert ablate(tmp_path, THRESHOLDS, data, "--quiet") == DONE
     assert capsys.readouterr() == ("", "")
