@@ -35,14 +35,15 @@ if TYPE_CHECKING:
 HELP = (
     "Score the method on a data set with masks. Prints a table with standard errors in brackets. "
     "DATASET: for the layout pairs the folder that holds manifest.csv, with the columns id, split, "
-    "subset, category, image, mask, audio (paths in that folder); for s4 and ms3 the folder of "
-    "AVSBench, or the one that holds s4_meta_data.csv or ms3_meta_data.csv. There each frame is a "
-    "case, with the sound around the middle of its second, scored at 224x224. m_j: mean IoU of the "
-    "masks (of the background where the truth is empty); f_binary: F-score (beta^2 0.3) of the "
-    "masks; f_max_clip and f_max_dataset: of the soft masks at the best threshold of each clip (or "
+    "subset, category, image, mask, audio (paths in that folder); for s4, ms3 and avss the folder "
+    "of AVSBench, or the one that holds s4_meta_data.csv, ms3_meta_data.csv or metadata.csv. There "
+    "each frame is a case, with the sound around the middle of its second, scored at 224x224. m_j: "
+    "mean IoU of the masks (of the background where the truth is empty); f_binary: F-score (beta^2 "
+    "0.3) of the masks; f_max_clip and f_max_dataset: of the soft masks at the best threshold of each clip (or "
     "case), and of the whole set; iou_dataset: intersections over unions of all pixels; empty: "
     "share of empty masks; right, both, other (ms_one): whose true mask is nearest, this sound's, "
-    "that of both, the other sound's. - means: not defined there."
+    "that of both, the other sound's. - means: not defined there. Below, of avss, the IoU and F of "
+    "each class over the frames in which it is true or claimed; docs/guide/evaluation.md says more."
 )
 _BESIDE_THE_POINT = ("versions", "device", "fingerprint", "dataset", "split", "limit", "compile")
 """What the report says of a run that doesn't change the numbers of a case."""
@@ -55,14 +56,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--layout", choices=tuple(LAYOUTS), required=True, help="how it is laid out"
     )
     parser.add_argument(
-        "--split", metavar="NAME", help="only the cases of this split (s4, ms3: test)"
+        "--split", metavar="NAME", help="only the cases of this split (of AVSBench: test)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument(
         "--save-masks",
         type=Path,
         metavar="DIR",
-        help="write the masks there (s4, ms3: in the tree of AVSBench's scripts)",
+        help="write the masks there (of AVSBench: as its own test scripts do)",
     )
     parser.add_argument(
         "--report",
@@ -77,7 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--limit",
         type=count,
         metavar="N",
-        help="only N cases, spread evenly over the data set (s4, ms3: clip by clip, 5 cases each)",
+        help="only N cases, spread evenly over the data set (of AVSBench: clip by clip)",
     )
     method.add_method_arguments(parser)
 
