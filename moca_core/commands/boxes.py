@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moca_core.cli import DONE, FAILED, STOPPED
 from moca_core.commands import method
 from moca_core.commands.arguments import count
 from moca_core.commands.looking import METHOD, load_look
 from moca_core.commands.running import StopRequest, say, show, warn
-from moca_core.evaluation.baselines import BASELINES
+from moca_core.evaluation.baselines import BASELINES, Look
 from moca_core.evaluation.box_table import read_box_table
 from moca_core.evaluation.boxes import CLAIMS, BoxEvent, ClipEvent, score_boxes, text_tables
 from moca_core.evaluation.layouts.cases import spread
 from moca_core.export.results import prepare_folder
 from moca_core.fileio import write_json
 from moca_core.models.registry import bundle_row
+
+if TYPE_CHECKING:
+    from moca_core.pipeline.segmenter import Segmenter
 
 _CLAIMED = "; ".join(f"{row.name}: {row.help}" for row in CLAIMS.values())
 HELP = (
@@ -62,20 +66,17 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         # Before the work, not after it.
         prepare_folder(args.json.parent)
-    loaded = {name: load_look(args, name) for name in dict.fromkeys((METHOD, *args.beside))}
-    looks = {args.bundle if name == METHOD else name: look for name, (look, _) in loaded.items()}
-    config = {
-        "table": str(args.table),
-        "limit": args.limit,
-        "predictors": {name: said for name, (_, said) in loaded.items()},
-    }
+    segmenter = method.segmenter_of(args)
+    looks, about = looks_of(args, segmenter)
+    config = {"table": str(args.table), "limit": args.limit, "predictors": about}
     window_s = bundle_row(args.bundle).window_s
+    events = chain(segmenter.load(), score_boxes(clips, looks, config, window_s))
     printer = ProgressPrinter(args.quiet)
     report: dict[str, Any] | None = None
     done = 0
     try:
         with StopRequest() as stop:
-            for event in score_boxes(clips, looks, config, window_s):
+            for event in events:
                 if isinstance(event, BoxEvent):
                     report = event.report
                 elif isinstance(event, ClipEvent):
@@ -97,3 +98,16 @@ def run(args: argparse.Namespace) -> int:
         warn(f"moca: {len(report['failed'])} of {len(clips)} clips could not be read (see above)")
         return FAILED
     return DONE
+
+
+def looks_of(
+    args: argparse.Namespace, segmenter: Segmenter
+) -> tuple[dict[str, Look], dict[str, Any]]:
+    """The method, named as its bundle, and the baselines beside it; what a report says of each."""
+    # Thresholds and adapter are the method's.
+    plain = argparse.Namespace(**(vars(args) | {"thresholds": [], "adapter": None}))
+    look, said = load_look(args, METHOD, segmenter)
+    looks, about = {args.bundle: look}, {args.bundle: said}
+    for name in dict.fromkeys(args.beside):
+        looks[name], about[name] = load_look(plain, name)
+    return looks, about

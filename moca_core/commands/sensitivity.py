@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from moca_core.cli import STOPPED
 from moca_core.commands import method
 from moca_core.commands.arguments import count
 from moca_core.commands.evaluate import tell_incomplete
-from moca_core.commands.looking import add_baseline_argument, load_look
+from moca_core.commands.looking import METHOD, add_baseline_argument, load_look
 from moca_core.commands.running import StopRequest, say, show, warn
 from moca_core.evaluation.layouts import LAYOUTS
 from moca_core.evaluation.sensitivity import CHANGES, PictureEvent, SensitivityEvent, sensitivity
@@ -71,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
         # Before the work, not after it.
         if path is not None:
             prepare_folder(path.parent)
-    look, config = load_look(args, args.baseline)
+    segmenter = method.segmenter_of(args) if args.baseline == METHOD else None
+    look, config = load_look(args, args.baseline, segmenter)
     window_s = bundle_row(args.bundle).window_s
     config |= {
         "dataset": str(args.dataset),
@@ -80,12 +82,16 @@ def run(args: argparse.Namespace) -> int:
         "limit": args.limit,
         "swap_seed": args.seed,
     }
+    events = chain(
+        segmenter.load() if segmenter else (),
+        sensitivity(data, look, config, args.limit, args.seed, window_s),
+    )
     printer = ProgressPrinter(args.quiet)
     report: dict[str, Any] | None = None
     done = total = 0
     try:
         with StopRequest() as stop:
-            for event in sensitivity(data, look, config, args.limit, args.seed, window_s):
+            for event in events:
                 if isinstance(event, SensitivityEvent):
                     report = event.report
                 elif isinstance(event, PictureEvent):
@@ -98,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
     finally:
         printer.finish()
     if report is None:
-        warn(f"Stopped after {done} of {total} pictures; no report is written.")
+        reached = f" after {done} of {total} pictures" if total else ""
+        warn(f"Stopped{reached}; no report is written.")
         return STOPPED
     if args.json:
         write_json(args.json, report)

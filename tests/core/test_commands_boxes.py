@@ -39,6 +39,7 @@ def bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LeftHalf:
 def test_the_method_beside_baselines(table, bundle, tmp_path, capsys):
     json = tmp_path / "new" / "r.json"
     words = ["--beside", "centre", "--beside", "saliency-masks", "--json", str(json)]
+    words += ["--set", "hearing.faint=0.03"]
     assert main(["boxes", str(table), *words]) == DONE
     report = read_json(json)
     assert list(report["predictors"]) == ["compact", "centre", "saliency-masks"]
@@ -47,11 +48,14 @@ def test_the_method_beside_baselines(table, bundle, tmp_path, capsys):
     # The middle box has a half of the picture, a half of it in the left half.
     assert report["predictors"]["centre"]["mask"]["iou"] == pytest.approx(1 / 3, abs=0.01)
     about = report["config"]["predictors"]
-    assert {"bundle", "fingerprint", "device"} <= set(about["none"])
+    assert {"bundle", "fingerprint", "device"} <= set(about["compact"])
+    assert about["compact"]["thresholds"]["hearing"]["faint"] == 0.03
+    assert about["saliency-masks"]["thresholds"]["hearing"]["faint"] == 0.035
     assert about["centre"]["baseline"] == "centre"
     out, err = capsys.readouterr()
     assert out.splitlines()[0].split()[:3] == ["clip", "class", "by"]
     assert "2/2 clips" in err
+    assert "do nothing" not in err
 
 
 def test_limit_and_another_folder(table, bundle, tmp_path, capsys):
