@@ -65,6 +65,28 @@ def test_repeating_every_case_in_its_group_leaves_the_error() -> None:
     assert blind.area_se < 0.8 * once.area_se
 
 
+def test_the_error_of_groups_with_both_kinds_is_that_of_leaving_each_out() -> None:
+    """In a group both scores rise and fall together, which makes the area surer."""
+    rng = np.random.default_rng(4)
+    shared, groups = rng.normal(0, 2, 60), np.tile(np.arange(60), 2)
+    scores = np.concatenate([shared + rng.normal(1, 0.5, 60), shared + rng.normal(0, 0.5, 60)])
+    positive = np.arange(120) < 60
+
+    def area(kept: np.ndarray) -> float:
+        found = roc(scores[kept], positive[kept], positive[kept], list(groups[kept]))
+        assert found is not None
+        return found.area
+
+    left_out = np.array([area(groups != group) for group in range(60)])
+    jackknife = math.sqrt(59 / 60 * ((left_out - left_out.mean()) ** 2).sum())
+    found = roc(scores, positive, positive, list(groups))
+    assert found is not None
+    assert found.area_se == pytest.approx(jackknife, rel=0.05)
+    alone = roc(scores, positive, positive, range(120))
+    assert alone is not None and alone.area_se is not None
+    assert found.area_se < 0.7 * alone.area_se
+
+
 @pytest.mark.parametrize("positive", [[True] * 6, [False] * 6])
 def test_there_is_no_curve_of_one_kind(positive: list[bool]) -> None:
     assert roc(SCORES, positive, positive, range(6)) is None
