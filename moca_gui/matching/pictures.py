@@ -60,7 +60,7 @@ class Picture:
     path : of its file.
     image : of `SHOWN_PX` at most.
     frame, time_s : in its clip; None of a picture file.
-    frame_count : of the clip; 1 of a picture file.
+    frame_count, duration_s : of the clip; 1 and 0 of a picture file.
     """
 
     path: Path
@@ -68,11 +68,17 @@ class Picture:
     frame: int | None = None
     time_s: float | None = None
     frame_count: int = 1
+    duration_s: float = 0.0
 
     @property
     def nbytes(self) -> int:
         """Bytes that it takes in memory."""
         return int(self.image.sizeInBytes())
+
+    def has(self, position: int | float) -> bool:
+        """Whether its clip has a frame of this number (int), or at this time (float)."""
+        end = self.frame_count if isinstance(position, int) else self.duration_s
+        return 0 <= position < end
 
     @property
     def title(self) -> str:
@@ -103,8 +109,9 @@ class Pictures:
         video = self.clip(pick.path)
         frame = _frame_of(video, pick)
         rgb = video.frame(frame) if pick.rgb is None else pick.rgb
-        count = video.info.frame_count
-        return Picture(pick.path, shown(rgb), frame, video.time_of(frame), count), rgb
+        info, time_s = video.info, video.time_of(frame)
+        picture = Picture(pick.path, shown(rgb), frame, time_s, info.frame_count, info.duration_s)
+        return picture, rgb
 
     def clip(self, path: Path) -> VideoReader:
         """The reader of a clip, which stays the owner; raises `MediaError`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
 
+from moca_core.errors import MocaError
 from moca_gui.matching.bar import CostBar
 from moca_gui.matching.frame import MatchView
 from moca_gui.matching.pictures import Picture
@@ -15,12 +16,12 @@ from moca_gui.timecode import parse_position
 class Side(QWidget):
     """A frame with its choice above it and the scale of its map below.
 
-    Signals: `position_wanted(int or float)` for another frame of the same file; `refused(text)`
-    for what is no position.
+    Signals: `position_wanted(int or float)` for another frame of the same file; `refused(error)`
+    for what is no position in it.
     """
 
     position_wanted = Signal(object)
-    refused = Signal(str)
+    refused = Signal(object)
 
     def __init__(self, name: str, theme: Theme) -> None:
         super().__init__()
@@ -69,7 +70,8 @@ class Side(QWidget):
         frame = picture.frame if picture is not None else None
         for part in (self.position, self.back, self.forward):
             part.setEnabled(frame is not None)
-        if not self.position.hasFocus():
+        if not (self.position.isModified() and self.position.isEnabled()):
+            # What is being typed stays.
             self.position.setText("" if frame is None else str(frame))
         if picture is not None and frame is not None:
             self.back.setEnabled(frame > 0)
@@ -81,14 +83,21 @@ class Side(QWidget):
 
     def _typed(self) -> None:
         picture, text = self.picture, self.position.text().strip()
-        if picture is None or text in ("", str(picture.frame)):
+        if picture is None or picture.frame is None or not self.position.isModified():
             return
+        self.position.setModified(False)
         position = parse_position(text)
-        if position is None:
-            self.position.setText(str(picture.frame))
-            self.refused.emit(text)
-        else:
+        if position is not None and picture.has(position):
             self.position_wanted.emit(position)
+            return
+        self.position.setText(str(picture.frame))
+        self.refused.emit(
+            MocaError(
+                f"{text}: no frame or time of {picture.path.name}",
+                f"Type a frame from 0 to {picture.frame_count - 1}, or a time such as 0.5 or "
+                f"00:00.500 below {picture.duration_s:.2f} s.",
+            )
+        )
 
     def _step(self, by: int) -> None:
         if self.picture is not None and self.picture.frame is not None:

@@ -190,7 +190,7 @@ class MatchDialog(QDialog):
         for number, side in enumerate(self.sides):
             side.position_wanted.connect(partial(pair.move, number))
             side.view.chosen.connect(partial(self.choose, number))
-            side.refused.connect(self._refuse_position)
+            side.refused.connect(self.show_error)
         self.follow.toggled.connect(pair.set_following)
         self.current.clicked.connect(pair.take_current)
         self.own.clicked.connect(pair.take_own)
@@ -216,14 +216,18 @@ class MatchDialog(QDialog):
     # -- which frames -------------------------------------------------------------------------
 
     def showEvent(self, event: QShowEvent) -> None:
+        if event.spontaneous():
+            return
         if self.pair.left is None:
             self.pair.take_clip()
         else:
+            self.pair.take_current()
             self.refresh()
 
     def hideEvent(self, event: QHideEvent) -> None:
         # Minimised it goes on; closed it holds no encoder.
         if not event.spontaneous():
+            self.pair.set_following(False)
             self._work.stop()
             self.compared = None
 
@@ -254,11 +258,6 @@ class MatchDialog(QDialog):
         """Compare with a picture, or the first frame of a clip."""
         self._last = path.parent
         self.pair.take_file(path)
-
-    def _refuse_position(self, text: str) -> None:
-        self.show_error(
-            MocaError(f"{text}: neither a frame nor a time", "Type 123, 4.56 or 00:04.560.")
-        )
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if dropped_path(event.mimeData()) is not None and self.pair.left is not None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moca_core.errors import ConfigError, MocaError
+from moca_core.errors import ConfigError, MocaError, NoAudioError
 from moca_core.pipeline.pma_config import PmaConfig
 from moca_core.types import RgbImage, StageEvent
 from moca_gui.matching.cache import ByteCache
@@ -48,7 +49,7 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Pictured:
-    """The frames of a request, before they are compared; None where one can't be read."""
+    """The frames of a request without their costs; None where one can't be read."""
 
     number: int
     pictures: tuple[Picture | None, Picture | None]
@@ -99,6 +100,7 @@ class Matcher:
         self._pictures = Pictures()
         self._encoder: MatchEncoder | None = None
         self._choice: EncoderChoice | None = None
+        self._patient = False  # the last answer was given up; this one isn't
 
     def ask(self, request: Request) -> None:
         """Ask for a comparison; a request that isn't answered yet is replaced."""
@@ -121,43 +123,54 @@ class Matcher:
                     request, self._wanted = self._wanted, None
                     if self._stopped or request is None:
                         return
+                pictures: list[Picture | None] = [None, None]
                 try:
-                    yield from self._answer(request)
+                    yield from self._answer(request, pictures)
+                    self._patient = False
                 except Superseded:
-                    continue
+                    self._patient = True
                 except MocaError as error:
+                    self._patient = False
+                    yield Pictured(request.number, (pictures[0], pictures[1]))
                     yield Refused(request.number, error)
         finally:
             self._release()
 
-    def _answer(self, request: Request) -> Iterator[StageEvent | Pictured | Compared]:
-        pictures: list[Picture | None] = [None, None]
+    def _answer(
+        self, request: Request, pictures: list[Picture | None]
+    ) -> Iterator[StageEvent | Pictured | Compared]:
+        """Read the frames into `pictures`, left and right, and compare them."""
         rgbs: dict[int, RgbImage] = {}
-        try:
-            for side, pick in enumerate(request.picks):
-                pictures[side] = self._picture(pick, side, rgbs)
-                self._go_on()
-        finally:
-            known = self._encoder is not None and self._choice == request.choice
-            if not known or None in pictures:
-                # What is being compared is seen while the encoder is loaded, or if it can't be.
-                yield Pictured(request.number, (pictures[0], pictures[1]))
+        for side, pick in enumerate(request.picks):
+            pictures[side] = self._picture(pick, side, rgbs)
+            self._go_on()
         left, right = pictures
         assert left is not None and right is not None
-        yield from self._load(request.choice)
+        if self._encoder is None or self._choice != request.choice:
+            # What is to be compared is seen while the encoder is loaded.
+            yield Pictured(request.number, (left, right))
+            yield StageEvent("Loading the encoder")
+            self._load(request.choice)
+            self._go_on()
         features = []
         for side, pick in enumerate(request.picks):
-            heard = self._heard(request, (left, right), side)
+            heard = _heard(request, (left, right), side)
             key = (pick.key, request.choice, heard)
-            if self.cache.get(key, np.ndarray) is None:
+            found = self.cache.get(key, np.ndarray)
+            if found is None:
                 yield StageEvent(f"Looking at the {SIDES[side]} frame")
-            features.append(self._features(key, pick, heard, rgbs.get(side)))
-            self._go_on()
+                found = self._features(pick, heard, rgbs.get(side))
+                self.cache.put(key, found)
+                self._go_on()
+            features.append(found)
         yield self._compare(request, (left, right), features)
 
     def _go_on(self) -> None:
-        """Raise `Superseded` if nobody waits for the answer any more."""
-        if self._stopped or self._wanted is not None:
+        """Raise `Superseded` if nobody waits for the answer any more.
+
+        Of two answers in a row one is given: while a clip plays, each comes too late.
+        """
+        if self._stopped or (self._wanted is not None and not self._patient):
             raise Superseded
 
     def _picture(self, pick: Pick, side: int, rgbs: dict[int, RgbImage]) -> Picture:
@@ -168,42 +181,23 @@ class Matcher:
             self.cache.put(pick.key, found)
         return found
 
-    def _load(self, choice: EncoderChoice) -> Iterator[StageEvent]:
-        if self._encoder is not None and self._choice == choice:
-            return
-        yield StageEvent("Loading the encoder")
+    def _load(self, choice: EncoderChoice) -> None:
         self._let_go()
         self._encoder = self._source.load(choice, lambda: self._stopped)
         self._choice = choice
-        self._go_on()
-
-    def _heard(
-        self, request: Request, pictures: tuple[Picture, Picture], side: int
-    ) -> Heard | None:
-        """The sound with which an adapter sees the frame of a side; raises `ConfigError`."""
-        if not request.choice.adapter:
-            return None
-        of = side if request.sound == SOUNDS[0] else SIDES.index(request.sound)
-        picture = pictures[of]
-        if picture.time_s is None:
-            raise ConfigError(
-                f"{picture.path.name}: a picture has no sound, which the adapter needs",
-                f"Choose the sound of the {SIDES[1 - of]} frame, or no adapter (Run > Adapter).",
-            )
-        return Heard(picture.path, picture.time_s)
 
     def _features(
-        self, key: Hashable, pick: Pick, heard: Heard | None, rgb: RgbImage | None
+        self, pick: Pick, heard: Heard | None, rgb: RgbImage | None
     ) -> NDArray[np.float32]:
         """(N, Dv) of a frame."""
-        found = self.cache.get(key, np.ndarray)
-        if found is None:
-            assert self._encoder is not None
-            if rgb is None:
-                rgb = self._pictures.read(pick)[1]
-            found = self._encoder.features(rgb, heard)
-            self.cache.put(key, found)
-        return found
+        assert self._encoder is not None
+        if rgb is None:
+            rgb = self._pictures.read(pick)[1]
+        try:
+            return self._encoder.features(rgb, heard)
+        except NoAudioError as error:
+            assert heard is not None
+            raise _unheard(heard.path) from error
 
     def _compare(
         self,
@@ -234,3 +228,21 @@ class Matcher:
 
             empty_cache()
             give_back()
+
+
+def _heard(request: Request, pictures: tuple[Picture, Picture], side: int) -> Heard | None:
+    """The sound with which an adapter sees the frame of a side; raises `ConfigError`."""
+    if not request.choice.adapter:
+        return None
+    of = side if request.sound == SOUNDS[0] else SIDES.index(request.sound)
+    picture = pictures[of]
+    if picture.time_s is None:
+        raise _unheard(picture.path)
+    return Heard(picture.path, picture.time_s)
+
+
+def _unheard(path: Path) -> ConfigError:
+    return ConfigError(
+        f"{path.name}: has no sound, which the adapter needs",
+        "Choose the sound of the other frame, or no adapter (Run > Adapter).",
+    )
