@@ -213,6 +213,9 @@ def run_step(name: str, at: Places, limit_s: float) -> Result:
 def _run_command(command: Sequence[str], log: int, limit_s: float, at: Places) -> str:
     """`done`, or how it ended; the whole process group is ended with it."""
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+    # The program needn't be installed for it: its scripts look for packages beside themselves.
+    found = os.environ.get("PYTHONPATH", "")
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(REPOSITORY), found)))
     if not at.tiny:
         environment["MOCA_CACHE_DIR"] = str(at.scratch / "cache")
     os.write(log, f"$ {' '.join(command)}\n".encode())

@@ -162,7 +162,8 @@ class Trainer:
             learner.load_state_dict(dict(self.state.learner))
             self._optimiser.load_state_dict(dict(self.state.optimiser))
             self._scaler.load_state_dict(dict(self.state.scaler))
-        self._mean = {key: value.clone() for key, value in self.state.mean.items()}
+        # A checkpoint is read into main memory, wherever it was made.
+        self._mean = {key: value.to(device.device) for key, value in self.state.mean.items()}
         if config.ema and not self._mean:
             self._mean = {key: value.clone() for key, value in learner.state_dict().items()}
         self._model: nn.Module = learner
