@@ -39,11 +39,12 @@ HELP = (
     "of AVSBench, or the one that holds s4_meta_data.csv, ms3_meta_data.csv or metadata.csv. There "
     "each frame is a case, with the sound around the middle of its second, scored at 224x224. m_j: "
     "mean IoU of the masks (of the background where the truth is empty); f_binary: F-score (beta^2 "
-    "0.3) of the masks; f_max_clip and f_max_dataset: of the soft masks at the best threshold of each clip (or "
-    "case), and of the whole set; iou_dataset: intersections over unions of all pixels; empty: "
-    "share of empty masks; right, both, other (ms_one): whose true mask is nearest, this sound's, "
-    "that of both, the other sound's. - means: not defined there. Below, of avss, the IoU and F of "
-    "each class over the frames in which it is true or claimed; docs/guide/evaluation.md says more."
+    "0.3) of the masks; f_max_clip and f_max_dataset: of the soft masks at the best threshold of "
+    "each clip (or case), and of the whole set; iou_dataset: intersections over unions of all "
+    "pixels; empty: share of empty masks; right, both, other (ms_one): whose true mask is nearest, "
+    "this sound's, that of both, the other sound's. - means: not defined there. For avss, the "
+    "IoU and F of each class over the frames in which it is true or claimed. More is in "
+    "docs/guide/evaluation.md."
 )
 _BESIDE_THE_POINT = ("versions", "device", "fingerprint", "dataset", "split", "limit", "compile")
 """What the report says of a run that doesn't change the numbers of a case."""
