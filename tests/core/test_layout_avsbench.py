@@ -292,6 +292,18 @@ def test_what_is_not_there_is_named_and_the_rest_is_scored(s4: Path) -> None:
     ]
 
 
+def test_what_ms3_lacks_is_named_too(ms3: Path) -> None:
+    beside = ms3 / "Multi-sources" / "ms3_data"
+    (beside / "visual_frames/band-0_4/band-0_4.mp4_1.png").unlink()
+    (beside / "gt_masks/test/band-0_4/band-0_4_3.png").unlink()
+    (beside / "gt_masks/test/band-0_4/band-0_4_5.png").unlink()
+    data = read("ms3", ms3)
+    assert dict(data.incomplete) == {"band-0_4": "no frame 1, no mask 3 and 5"}
+    assert [case.saved_as[-5] for case in data.cases] == ["1", "3"]
+    report, _ = run(data, left)
+    assert (report["n"], report["failed"]) == (2, [])
+
+
 def test_only_a_few_incomplete_clips_are_named(tmp_path: Path) -> None:
     clips = {(f"clip{number}", "dog", "test"): [] for number in range(9)}
     folder = s4_tree(tmp_path, clips | {CAT: [LEFT] * 5})

@@ -313,6 +313,10 @@ def test_the_other_layout_is_suggested(avss: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as caught:
         LAYOUTS["s4"](avss, None, None)
     assert "What is there has --layout avss." in caught.value.hint
+    s4_tree(avss, {("x", "dog", "test"): [ALL]})
+    with pytest.raises(DatasetError) as caught:
+        LAYOUTS["ms3"](avss, None, None)
+    assert "What is there has --layout s4 or avss." in caught.value.hint
     s4_tree(tmp_path / "other", {("x", "dog", "test"): [ALL]})
     with pytest.raises(DatasetError) as caught:
         read(tmp_path / "other")

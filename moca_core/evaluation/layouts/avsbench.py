@@ -202,7 +202,7 @@ def find_folder(tree: Tree, root: Path) -> Path:
     hint = f"Give the folder that holds {tree.table}, or the one with {tree.folder} in it."
     raise DatasetError(
         f"{root}: holds neither {tree.table} nor {tree.folder}/{tree.table}",
-        f"{hint} What is there has --layout {others[0]}." if others else hint,
+        f"{hint} What is there has --layout {' or '.join(others)}." if others else hint,
     )
 
 
