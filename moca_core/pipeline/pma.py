@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from moca_core.pipeline.pma_config import MODES, PmaConfig
-from moca_core.pipeline.window_costs import Products, products_of, window_costs
+from moca_core.pipeline.window_costs import Windows, products_of, window_costs, windows_of
 from moca_core.types import FloatMap
 
 __all__ = [
@@ -107,17 +107,17 @@ def distance(
     (B,) float32 (float64 for such features), 0 (the same place fits best by far) to 1.
     """
     config = config or PmaConfig()
-    products = _products(Fa, Fb, grid)
+    windows = _windows(Fa, Fb, grid, config)
 
     def part_distance(*part: Tensor) -> Tensor:
-        cost = window_costs(Products(*part), grid, config.window, config.share)
+        cost = window_costs(Windows(*part), grid, config.window, config.share)
         return _symmetric(cost, grid, config)
 
     with torch.autocast(Fa.device.type, enabled=False):
         return torch.cat(
             [
                 _recomputed(part_distance, part) if several else part_distance(*part)
-                for part, several in _parts(products, chunk)
+                for part, several in _parts(windows, chunk)
             ]
         )
 
@@ -134,12 +134,12 @@ def costs(
     All pairs, also those beyond the radius: that is the search region of `cost_map`.
     """
     config = config or PmaConfig()
-    products = _products(Fa, Fb, grid)
+    windows = _windows(Fa, Fb, grid, config)
     with torch.autocast(Fa.device.type, enabled=False):
         return torch.cat(
             [
-                window_costs(Products(*part), grid, config.window, config.share)
-                for part, _ in _parts(products, chunk)
+                window_costs(Windows(*part), grid, config.window, config.share)
+                for part, _ in _parts(windows, chunk)
             ]
         )
 
@@ -233,24 +233,22 @@ def spread_matches(result: PmaResult, count: int = 12) -> NDArray[np.int64]:
         apart -= 1
 
 
-def _products(Fa: Tensor, Fb: Tensor, grid: tuple[int, int]) -> Products:
+def _windows(Fa: Tensor, Fb: Tensor, grid: tuple[int, int], config: PmaConfig) -> Windows:
     if Fa.ndim != 3 or Fa.shape != Fb.shape or Fa.shape[1] != grid[0] * grid[1]:
         raise ValueError(f"features {tuple(Fa.shape)} and {tuple(Fb.shape)} on a grid of {grid}")
     if Fa.dtype not in (torch.float32, torch.float64):
         Fa, Fb = Fa.float(), Fb.float()
     with torch.autocast(Fa.device.type, enabled=False):
-        return products_of(Fa, Fb)
+        return windows_of(products_of(Fa, Fb), grid, config.window, config.share)
 
 
-def _parts(products: Products, chunk: int | None) -> list[tuple[tuple[Tensor, ...], bool]]:
-    """The products in chunks of pairs of pictures, and whether there are several."""
-    batch, count, _ = products.product.shape
+def _parts(windows: Windows, chunk: int | None) -> list[tuple[tuple[Tensor, ...], bool]]:
+    """The windows in chunks of pairs of pictures, and whether there are several."""
+    batch, count, _ = windows.product.shape
     chunk = chunk or max(1, _CHUNK_VALUES // count**2)
     if chunk >= batch:
-        return [(products, False)]
-    return [
-        (part, True) for part in zip(*(values.split(chunk) for values in products), strict=True)
-    ]
+        return [(windows, False)]
+    return [(part, True) for part in zip(*(values.split(chunk) for values in windows), strict=True)]
 
 
 def _recomputed(function: Callable[..., Tensor], part: tuple[Tensor, ...]) -> Tensor:
@@ -267,7 +265,7 @@ def _symmetric(cost: Tensor, grid: tuple[int, int], config: PmaConfig) -> Tensor
         maps = [cost_map(cost, grid, config, of_b) for of_b in (False, True)]
         return (maps[0].mean(dim=1) + maps[1].mean(dim=1)) / 2
     # The same in one go, which is safe where exp(-1 / tau) is a normal number.
-    scores = (cost * (-1 / config.tau)).exp()
+    scores = (cost * (-1 / config.tau)).exp_()
     near = _near(grid, config.radius, cost.device)
     if near is None:
         means = [scores.mean(dim=dim) for dim in (1, 2)]

@@ -6,6 +6,7 @@ sums of it along the diagonals (p + o, q + o), and everything else from a few nu
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -46,39 +47,64 @@ def products_of(Fa: Tensor, Fb: Tensor) -> Products:
     return Products(*found)
 
 
-def window_costs(products: Products, grid: tuple[int, int], window: int, share: float) -> Tensor:
+class Windows(NamedTuple):
+    """What the costs of B pairs of pictures are made of, pair by pair; see `window_costs`.
+
+    Attributes
+    ----------
+    product : (B, N, N) Fa Fb^T.
+    over_a, over_b : (B, N) 1 / norm.
+    of_a : (B, J, N, K) factors of each location of a, for each kind of location of b. They are
+        1 / spread and mean / spread of its window, with the root of NCC's weight; J = 2. For SSD
+        alone there are none; J = 0.
+    of_b : (B, J, K, N) the same of each location of b, for each kind of location of a.
+    """
+
+    product: Tensor
+    over_a: Tensor
+    over_b: Tensor
+    of_a: Tensor
+    of_b: Tensor
+
+
+def windows_of(products: Products, grid: tuple[int, int], window: int, share: float) -> Windows:
+    """All that `window_costs` needs, for windows of `window` x `window` locations."""
+    product, *sides = products
+    norms, means = torch.stack(sides[2:]), torch.stack(sides[:2])  # (2, B, N) of a and of b
+    over = 1 / norms.clamp(min=_SMALLEST_NORM)
+    borders = _borders(grid, window // 2, product.dtype, product.device)
+    count = borders.count  # (N, K)
+    factors = over.new_zeros(2, len(product), 0, *count.shape)
+    if share < 1:
+        mean = borders.sums(means * over) * count.rsqrt()  # (2, B, N, K)
+        inverse = _over_root(count - mean**2, _FLAT * count) * ((1 - share) / 2) ** 0.5
+        factors = torch.stack([inverse, mean * inverse], dim=2)  # (2, B, 2, N, K)
+    # Rows of the kinds of b are taken as they are, so they lie together.
+    return Windows(product, over[0], over[1], factors[0], factors[1].mT.contiguous())
+
+
+def window_costs(windows: Windows, grid: tuple[int, int], window: int, share: float) -> Tensor:
     """(B, N, N) C of all pairs of locations, SSD weighted with `share` and NCC with the rest.
 
     Unit features are never made: their products, means and norms are those of the features, scaled.
-    C is linear in the windows' product: all else is known for each location and kind of border.
+    One sum of the product over the windows, X, serves both costs. SSD is (2 |O| - 2 X) / 4 |O|, and
+    NCC, of means times the root of |O| Dv, (X - mean_a mean_b) / (spread_a spread_b). So C is
+    linear in X, and all else is known for each location and kind of border. A feature that is zero
+    counts as one that is like no other.
     """
-    product, mean_a, mean_b, norm_a, norm_b = products
-    over_a, over_b = (1 / norm.clamp(min=_SMALLEST_NORM) for norm in (norm_a, norm_b))  # (B, N)
-    reach = window // 2
-    across = product * over_a[:, :, None] * over_b[:, None, :]
-    across = across.view(-1, *grid, *grid)  # (B, h, w, h, w)
-    across = _DiagonalSum.apply(_DiagonalSum.apply(across, (1, 3), reach), (2, 4), reach)
+    product, over_a, over_b, of_a, of_b = windows
+    borders = _borders(grid, window // 2, product.dtype, product.device)
+    across = product * over_a[:, :, None]
+    across = _WindowSum.apply((across * over_b[:, None, :]).view(-1, *grid, *grid), window // 2)
     across = across.view(product.shape)  # sum over o of Fa(p + o) . Fb(q + o)
-    borders = _Borders(grid, reach, product)
-    count = borders.sums(torch.ones_like(norm_a[:1]))  # (1, N, K), how many offsets count
-    # Sums of squares over windows: 1 a location, but for a feature that is zero.
-    energies = [borders.sums((norm_a * over_a) ** 2), borders.sums((norm_b * over_b) ** 2)]
-    # SSD is (energy_a + energy_b - 2 across) / 4 |O|, and NCC, of means times the root of |O| Dv,
-    # (across - mean_a mean_b) / (spread_a spread_b). C is share SSD + weight (1 - NCC).
-    weight = (1 - share) / 2
-    rest = borders.pairs_sum(*(energy * (share / 4) / count + weight / 2 for energy in energies))
-    slope = borders.pairs(share / 2 / count)
-    if weight > 0:
-        means = [borders.sums(mean) for mean in (mean_a * over_a, mean_b * over_b)]
-        means = [mean / count.sqrt() for mean in means]
-        inverses = [
-            _over_root(energy - mean**2, _FLAT * count)
-            for energy, mean in zip(energies, means, strict=True)
-        ]
-        levels = [mean * inverse for mean, inverse in zip(means, inverses, strict=True)]
-        rest = rest.addcmul(*borders.both(*levels), value=weight)
-        slope = slope.addcmul(*borders.both(*inverses), value=weight)
-    return rest.addcmul(slope, across, value=-1).clamp(0, 1)
+    slope = borders.of_b((share / 2 / borders.count)[None])  # (1, N, N)
+    rest = product.new_full((), 0.5)  # share / 2 of SSD and (1 - share) / 2 of NCC
+    if share < 1:
+        slope, rest = (
+            torch.addcmul(start, borders.of_b(of_a[:, turn]), borders.of_a(of_b[:, turn]))
+            for turn, start in enumerate((slope, rest))
+        )
+    return rest.addcmul(slope, across, value=-1).clamp_(0, 1)
 
 
 def _over_root(values: Tensor, floor: Tensor) -> Tensor:
@@ -92,10 +118,20 @@ class _Products(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, Fa: Tensor, Fb: Tensor) -> tuple[Tensor, ...]:
         """The fields of `Products`."""
-        norms = [torch.linalg.vector_norm(features, dim=-1) for features in (Fa, Fb)]
-        means = [features.sum(dim=-1) * features.shape[-1] ** -0.5 for features in (Fa, Fb)]
+        batch, count, width = Fa.shape
+        product = Fa.new_empty(batch, count, count)
+        means, norms = Fa.new_empty(2, batch, count), Fa.new_empty(2, batch, count)
+        # Pair by pair on a CPU, whose cache then holds the features until they are multiplied.
+        together = 1 if Fa.device.type == "cpu" else batch
+        for begin in range(0, batch, together):
+            part = slice(begin, begin + together)
+            for side, features in enumerate((Fa[part], Fb[part])):
+                torch.sum(features, dim=-1, out=means[side, part])
+                torch.linalg.vector_norm(features, dim=-1, out=norms[side, part])
+            torch.bmm(Fa[part], Fb[part].mT, out=product[part])
+        means *= width**-0.5
         ctx.save_for_backward(Fa, Fb, *norms)
-        return Fa @ Fb.transpose(1, 2), *means, *norms
+        return product, *means.unbind(), *norms.unbind()
 
     @staticmethod
     @once_differentiable
@@ -114,24 +150,28 @@ class _Products(torch.autograd.Function):
         return tuple(found)
 
 
-class _DiagonalSum(torch.autograd.Function):
-    """Sum over offsets o with |o| <= reach along two axes at once: y(p, q) = sum x(p + o, q + o).
+class _WindowSum(torch.autograd.Function):
+    """y(p, q) = sum over o of x(p + o, q + o), for offsets up to `reach` along rows and columns.
 
     What lies outside doesn't count. The offsets come in pairs o and -o, so that the operation is
     its own adjoint.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, axes: tuple[int, int], reach: int) -> Tensor:
-        """x of any shape, the two axes equally long -> the same shape."""
-        ctx.axes, ctx.reach = axes, reach
-        return _diagonal_sum(x, axes, reach)
+    def forward(ctx: Any, x: Tensor, reach: int) -> Tensor:
+        """(B, h, w, h, w) -> the same shape."""
+        ctx.reach = reach
+        return _window_sum(x, reach)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """The same sum of the gradient."""
-        return _diagonal_sum(grads[0], ctx.axes, ctx.reach), None, None
+        return _window_sum(grads[0], ctx.reach), None
+
+
+def _window_sum(x: Tensor, reach: int) -> Tensor:
+    return _diagonal_sum(_diagonal_sum(x, (1, 3), reach), (2, 4), reach)
 
 
 def _diagonal_sum(x: Tensor, axes: tuple[int, int], reach: int) -> Tensor:
@@ -154,38 +194,52 @@ class _Borders:
     For a location p of one picture it matters of the other one's q only how far q is from the
     borders, up to the window's reach: K kinds of q, no more than w * w. What is summed over the
     window of p is the same for all q of a kind.
+
+    Attributes
+    ----------
+    count : (N, K) how many offsets count for p and kind k.
     """
 
-    def __init__(self, grid: tuple[int, int], reach: int, like: Tensor) -> None:
+    def __init__(
+        self, grid: tuple[int, int], reach: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
         self._grid = grid
         (self._rows, down), (self._columns, along) = (
-            _border_kinds(side, reach, like) for side in grid
+            _border_kinds(side, reach, dtype, device) for side in grid
         )
-        # (K, N) 1 where location q is of kind k.
+        # (K, N) 1 where location q is of kind k, and (N,) which kind that is.
         self._kinds = torch.einsum("ci,dj->cdij", down, along).reshape(len(down) * len(along), -1)
+        self._kind = self._kinds.argmax(dim=0)
+        self.count = self.sums(self._kinds.new_ones(self._kinds.shape[1]))
 
     def sums(self, values: Tensor) -> Tensor:
-        """(B, N) values -> (B, N, K): their sums over the offsets that count for p and kind k."""
+        """(..., N) values -> (..., N, K): sums over the offsets that count for p and kind k."""
         image = values.view(-1, *self._grid)
         found = torch.einsum("byx,iyc,jxd->bijcd", image, self._rows, self._columns)
         return found.reshape(*values.shape, -1)
 
-    def pairs(self, values: Tensor) -> Tensor:
-        """(B, N, K) of the locations p of a -> (B, N, N), for each p and q."""
+    def of_b(self, values: Tensor) -> Tensor:
+        """(B, N, K) of locations of a for kinds of b -> (B, N, N), for each p and q."""
         return values @ self._kinds
 
-    def both(self, of_a: Tensor, of_b: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N, K) of the locations of a, and of those of b -> (B, N, N), for each p and q."""
-        return of_a @ self._kinds, self._kinds.mT @ of_b.mT
-
-    def pairs_sum(self, of_a: Tensor, of_b: Tensor) -> Tensor:
-        """(B, N, K) twice -> (B, N, N): the value of p for q and that of q for p, added."""
-        kinds = self._kinds.expand(len(of_a), -1, -1)
-        left = torch.cat([of_a, kinds.transpose(1, 2)], dim=2)  # (B, N, 2 K)
-        return left @ torch.cat([kinds, of_b.transpose(1, 2)], dim=1)
+    def of_a(self, values: Tensor) -> Tensor:
+        """(B, K, N) of locations of b for kinds of a -> (B, N, N), for each p and q."""
+        return values.index_select(1, self._kind)
 
 
-def _border_kinds(length: int, reach: int, like: Tensor) -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=4)
+def _borders(
+    grid: tuple[int, int], reach: int, dtype: torch.dtype, device: torch.device
+) -> _Borders:
+    """The same for all pictures of a size."""
+    # What is made in inference mode could not be used for gradients later.
+    with torch.inference_mode(False):
+        return _Borders(grid, reach, dtype, device)
+
+
+def _border_kinds(
+    length: int, reach: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """The kinds of places along one axis, for `_Borders`.
 
     Returns
@@ -193,7 +247,7 @@ def _border_kinds(length: int, reach: int, like: Tensor) -> tuple[Tensor, Tensor
     (length, length, K) 1 where p' = p + o is in the window of p and o counts for a place of the
     kind, and (K, length) 1 where a place is of the kind.
     """
-    places = torch.arange(length, device=like.device)
+    places = torch.arange(length, device=device)
     kinds, which = places, places
     if length > 2 * reach + 1:
         # All between the borders' reaches are of one kind, for which its first one stands.
@@ -204,4 +258,4 @@ def _border_kinds(length: int, reach: int, like: Tensor) -> tuple[Tensor, Tensor
     offsets = (places - places[:, None])[:, :, None]  # (length, length, 1)
     counts = (offsets >= -before) & (offsets <= behind)
     member = which == places[: len(kinds), None]
-    return counts.to(like.dtype), member.to(like.dtype)
+    return counts.to(dtype), member.to(dtype)
