@@ -54,6 +54,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("pairs", "moca_core.commands.pairs", "find like and unlike pictures to train on"),
     Command("train", "moca_core.commands.train", "train an adapter on clips without masks"),
     Command("ablate", "moca_core.commands.ablate", "one setting after another, over seeds"),
+    Command("export", "moca_core.commands.export", "results in the formats of other tools"),
     Command("match", "moca_core.commands.match", "compare two pictures place by place"),
     Command("weights", "moca_core.commands.weights", "list, fetch and check the weights files"),
     Command("doctor", "moca_core.commands.doctor", "check that this machine has what is needed"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,10 +11,7 @@ from types import TracebackType
 import av
 import cv2
 import numpy as np
-from av.audio.frame import AudioFrame
-from av.audio.stream import AudioStream
 from av.video.frame import VideoFrame
-from numpy.typing import NDArray
 
 from moca_core.errors import MediaError, StorageError
 from moca_core.export.drawing import (
@@ -30,14 +26,13 @@ from moca_core.export.drawing import (
     write,
 )
 from moca_core.export.sheet import ContactSheet
-from moca_core.media.audio import AudioReader, PlaybackDecoder
+from moca_core.export.sound import SoundTrack
+from moca_core.media.audio import AudioReader
 from moca_core.media.video import VideoReader
 from moca_core.media.waveform import WaveformPyramid
 from moca_core.types import FrameResult, RgbImage
 
 _CLOCK_HZ = 90_000
-_SOUND_HZ = 48_000
-_SOUND_BLOCK = 1024  # samples an AAC frame holds
 _WAVE_HZ = 8000
 _PAGE_S = 20.0
 _SMALLEST_PX, _LARGEST_PX = 320, 1920
@@ -103,9 +98,9 @@ class OverlayWriter:
             self._picture.options = {"preset": "veryfast", "crf": "20"}
             self._picture.codec_context.gop_size = 30
             self._picture.codec_context.time_base = Fraction(1, _CLOCK_HZ)
-            self._sound = _Sound(clip, self._output) if info.has_audio else None
+            self._sound = SoundTrack(clip, self._output) if info.has_audio else None
         except (av.FFmpegError, OSError) as error:
-            raise _cant_write(self.path, error) from error
+            raise cant_write(self.path, error) from error
         self._begin_s: float | None = None
         self._missed: MediaError | None = None
         self._last_pts = -1
@@ -144,7 +139,7 @@ class OverlayWriter:
             if self._sound is not None:
                 self._sound.write(self._begin_s, elapsed)
         except (av.FFmpegError, OSError) as error:
-            raise _cant_write(self.path, error) from error
+            raise cant_write(self.path, error) from error
 
     def finish(self) -> None:
         """Complete the video and put it in its place.
@@ -160,14 +155,13 @@ class OverlayWriter:
         try:
             if self._sound is not None and self._begin_s is not None:
                 shown = self._last_pts / _CLOCK_HZ + 1 / max(self._video.info.fps, 1.0)
-                self._sound.write(self._begin_s, shown)
-                self._output.mux(self._sound.stream.encode(None))
+                self._sound.finish(self._begin_s, shown)
             self._output.mux(self._picture.encode(None))
             self._output.close()
             self._output = None
             self._part.replace(self.path)
         except (av.FFmpegError, OSError) as error:
-            raise _cant_write(self.path, error) from error
+            raise cant_write(self.path, error) from error
         finally:
             self.close()
 
@@ -183,7 +177,8 @@ class OverlayWriter:
             self._part.unlink(missing_ok=True)
 
 
-def _cant_write(path: Path, error: Exception) -> StorageError:
+def cant_write(path: Path, error: Exception) -> StorageError:
+    """What is raised where a video can't be written."""
     return StorageError(
         f"{path}: the video can't be written ({getattr(error, 'strerror', None) or error})",
         "Check the free space and the permissions of the folder, or choose another one.",
@@ -280,41 +275,3 @@ class _Strip:
             height = self._canvas.strip_height - self._line
             self._page = page, envelope_picture(low, high, height, _WAVE_INK)
         return self._page[1]
-
-
-class _Sound:
-    """The clip's sound as AAC, written as far as the picture has come."""
-
-    def __init__(self, clip: Path, output: av.container.OutputContainer) -> None:
-        self._clip = clip
-        self._output = output
-        self.stream: AudioStream = output.add_stream("aac", rate=_SOUND_HZ, layout="stereo")
-        self.stream.bit_rate = 160_000
-        self._blocks: Iterator[NDArray[np.float32]] | None = None
-        self._held = np.empty((0, 2), np.float32)
-        self._written = 0
-
-    def write(self, begin_s: float, until_s: float) -> None:
-        """Encode sound from `begin_s` of the clip until `until_s` after that."""
-        if self._blocks is None:
-            self._blocks = self._decoded(begin_s)
-        while self._written < until_s * _SOUND_HZ:
-            while len(self._held) < _SOUND_BLOCK:
-                block = next(self._blocks, None)
-                if block is None:
-                    # The sound ends before the picture: silence to its end.
-                    block = np.zeros((_SOUND_BLOCK, 2), np.float32)
-                self._held = np.concatenate([self._held, block])
-            samples, self._held = self._held[:_SOUND_BLOCK], self._held[_SOUND_BLOCK:]
-            planes = np.ascontiguousarray(np.clip(samples, -1, 1).T)  # (n, 2) -> (2, n)
-            frame = AudioFrame.from_ndarray(planes, format="fltp", layout="stereo")
-            frame.sample_rate = _SOUND_HZ
-            frame.pts, frame.time_base = self._written, Fraction(1, _SOUND_HZ)
-            self._output.mux(self.stream.encode(frame))
-            self._written += _SOUND_BLOCK
-
-    def _decoded(self, begin_s: float) -> Iterator[NDArray[np.float32]]:
-        try:
-            yield from PlaybackDecoder(self._clip, _SOUND_HZ).blocks(begin_s)
-        except MediaError:
-            return  # damaged from here on; the picture goes on without it

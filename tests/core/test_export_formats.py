@@ -1,0 +1,300 @@
+"""All rows of the table of formats: what is exported is read back, or nothing is left behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from core.export_fakes import (
+    FPS,
+    KEYS,
+    SETTINGS,
+    SIZE,
+    exported,
+    files_of,
+    footage,
+    iou,
+    pixels,
+    result,
+    write_results,
+)
+
+from moca_core.errors import ConfigError, MediaError, StorageError
+from moca_core.evaluation.layouts import LAYOUTS, read_mask
+from moca_core.export.exporter import STAGING, ExportSettings
+from moca_core.export.formats import FORMATS, export
+from moca_core.export.reading import read_results
+from moca_core.media.video import VideoReader
+from moca_core.pipeline import rle
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "export.md"
+Masks = dict[int, np.ndarray]
+"""Key frame -> (H, W) bool."""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return footage(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture
+def results(clip, tmp_path) -> Path:
+    return write_results(tmp_path / "farm", clip)
+
+
+def from_png(out: Path, clip: Path) -> Masks:
+    files = (out / "farm" / "union").iterdir()
+    return {int(path.stem[6:]): pixels(path) == 255 for path in files}
+
+
+def from_avsbench(out: Path, clip: Path) -> Masks:
+    masks = {}
+    for case in LAYOUTS["ms3"](out, None, None).cases:
+        grown = cv2.resize(read_mask(case.mask_path).astype(np.uint8), SIZE[::-1], interpolation=0)
+        masks[int((case.time_s or 0) * FPS) // 10 * 10] = grown > 0
+    return masks
+
+
+def from_coco(out: Path, clip: Path) -> Masks:
+    table = json.loads((out / "annotations.json").read_text())
+    masks = {row["id"]: np.zeros(SIZE, bool) for row in table["images"]}
+    for row in table["annotations"]:
+        masks[row["image_id"]] |= rle.decode(row["segmentation"])
+    return {row["frame"]: masks[row["id"]] for row in table["images"]}
+
+
+def from_yolo(out: Path, clip: Path) -> Masks:
+    masks = {}
+    for path in (out / "labels" / "train").iterdir():
+        drawn = np.zeros(SIZE, np.uint8)
+        for line in path.read_text().splitlines():
+            points = np.array(line.split()[1:], float).reshape(-1, 2) * SIZE[::-1]
+            cv2.fillPoly(drawn, [points.astype(np.int32)], 1)
+        masks[int(path.stem[-6:])] = drawn > 0
+    return masks
+
+
+def pictures(path: Path) -> Masks:
+    """Pictures of a video by the number of the frame, whose time they keep."""
+    with av.open(str(path)) as video:
+        return {
+            round(frame.time * FPS): frame.to_ndarray(format="rgb24")
+            for frame in video.decode(video=0)
+        }
+
+
+def from_video(out: Path, clip: Path) -> Masks:
+    """Where the overlay differs from the clip; its words and outlines do so beside the masks."""
+    masks = {}
+    with VideoReader(clip) as video:
+        for number, picture in pictures(out / "farm_overlay.mp4").items():
+            plain = cv2.resize(video.frame(number), (320, 256), interpolation=cv2.INTER_AREA)
+            change = np.abs(picture[:256].astype(int) - plain).max(axis=2) > 60
+            masks[number] = change[::2, ::2]
+    return masks
+
+
+def from_matte(out: Path, clip: Path) -> Masks:
+    found = pictures(out / "farm_matte.mp4")
+    return {number: picture[..., 0] > 127 for number, picture in found.items()}
+
+
+def from_npz(out: Path, clip: Path) -> Masks:
+    with np.load(out / "farm.npz") as archive:
+        return dict(zip(archive["frames"].tolist(), archive["masks"], strict=True))
+
+
+@pytest.fixture(params=FORMATS)
+def name(request) -> str:
+    """Each format in turn."""
+    return request.param
+
+
+READERS: dict[str, tuple[Callable[[Path, Path], Masks], float, set[int]]] = {
+    "png": (from_png, 1.0, set()),
+    "avsbench": (from_avsbench, 0.97, {50}),  # scored at 224x224; the sixth second is left over
+    "coco": (from_coco, 1.0, set()),
+    "yolo": (from_yolo, 0.98, set()),
+    "video": (from_video, 0.6, set()),
+    "matte": (from_matte, 0.98, set()),
+    "npz": (from_npz, 1.0, {30}),  # no encoder ran on the silent frame
+}
+"""How each format is read back, the least IoU with what was exported, frames that it leaves out."""
+
+
+def test_masks_come_back(name, results, clip, tmp_path):
+    exported(name, results, tmp_path / "out")
+    read, least, without = READERS[name]
+    found = read(tmp_path / "out", clip)
+    assert set(KEYS) - set(found) == without
+    for number in set(KEYS) - without:
+        truth = result(number).union
+        if truth.any():
+            assert iou(found[number], truth) >= least
+        else:
+            assert found[number].mean() < (0.05 if name == "video" else 1e-9)
+
+
+# An encoder with several threads may write other bytes for the same pictures.
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("video", "matte")])
+def test_the_same_results_are_the_same_files(name, results, tmp_path):
+    for place in ("one", "two"):
+        exported(name, results, tmp_path / place)
+    files = files_of(tmp_path / "one")
+    assert files == files_of(tmp_path / "two") != []
+    for file in files:
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_several_clips_go_into_one_export(name, clip, tmp_path):
+    for folder in ("barn", "farm"):
+        write_results(tmp_path / "all" / folder, clip)
+    exported(name, tmp_path / "all", tmp_path / "out")
+    files = files_of(tmp_path / "out")
+    of_farm = [path for path in files if "farm" in path]
+    assert sorted(path.replace("barn", "farm") for path in files if "barn" in path) == of_farm != []
+
+
+@pytest.mark.parametrize("content", ["file", "folder"])
+def test_a_folder_that_is_not_empty_is_left_alone(name, results, tmp_path, content):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").touch() if content == "file" else (out / "old").mkdir()
+    with pytest.raises(StorageError, match="isn't empty") as caught:
+        exported(name, results, out)
+    assert "--out" in caught.value.hint
+    assert [path.name for path in out.iterdir()] == ["old"]
+
+
+def test_an_empty_folder_will_do_and_so_will_what_a_kill_left(name, results, tmp_path):
+    out = tmp_path / "out"
+    (out / STAGING / "half").mkdir(parents=True)
+    exported(name, results, out)
+    assert files_of(out)
+    assert not (out / STAGING).exists()
+
+
+def test_an_export_that_is_stopped_leaves_nothing(name, results, tmp_path):
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "new", tmp_path / "there"):
+        settings = SETTINGS.get(name, ExportSettings())
+        events = export(FORMATS[name], read_results(results), out, settings)
+        next(events)
+        next(events)
+        events.close()
+    assert not (tmp_path / "new").exists()
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing(name, results, tmp_path, monkeypatch):
+    """Files are moved to their places when they are whole; a matte is written where it stays."""
+    left = {"matte": 0, "video": 0, "npz": 0}.get(name, 3)
+    real_replace, real_open = Path.replace, av.open
+
+    def replace(self, target):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_replace(self, target)
+
+    def opening(path, mode="r", *args, **options):
+        if mode == "w" and name == "matte":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_open(path, mode, *args, **options)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(av, "open", opening)
+    with pytest.raises(StorageError, match="No space left on device"):
+        exported(name, results, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_clip_that_is_gone_matters_to_those_that_read_it(name, clip, tmp_path):
+    results = write_results(tmp_path / "farm", Path("gone/farm.mp4"))
+    if FORMATS[name].needs_clip:
+        with pytest.raises(StorageError, match=r"gone/farm\.mp4") as caught:
+            exported(name, results, tmp_path / "out")
+        assert "--clip FILE" in caught.value.hint
+        assert not (tmp_path / "out").exists()
+    else:
+        exported(name, results, tmp_path / "out")
+
+
+def test_damaged_results_leave_nothing(name, results, tmp_path):
+    path = results / "objects.json"
+    table = json.loads(path.read_text())
+    table["frames"][2]["objects"][0]["rle"]["counts"] = "0"
+    path.write_text(json.dumps(table))
+    with pytest.raises(StorageError, match="is damaged"):
+        exported(name, results, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_format_has_settings_that_exist_and_a_row_in_the_guide(name):
+    row = FORMATS[name]
+    assert set(row.options) <= set(ExportSettings.__dataclass_fields__)
+    line = next(line for line in GUIDE.read_text().splitlines() if line.startswith(f"| `{name}` |"))
+    assert line == f"| `{name}` | {row.kept} | {row.lost} |"
+
+
+def test_every_setting_belongs_to_a_format():
+    used = {option for row in FORMATS.values() for option in row.options}
+    assert used == set(ExportSettings.__dataclass_fields__)
+
+
+def test_all_formats_are_read_back():
+    assert set(READERS) == set(FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [({"segmentation": "polygons"}, "polygons"), ({"split": "../up"}, r"\.\./up")],
+)
+def test_settings_that_cannot_be(values, words):
+    with pytest.raises(ConfigError, match=words):
+        ExportSettings(**values)
+
+
+def test_frames_that_cannot_be_decoded_are_named(results, tmp_path, monkeypatch):
+    whole = VideoReader.frame
+
+    def frame(self, index):
+        if index == 20:
+            raise MediaError("frame 20 can't be decoded")
+        return whole(self, index)
+
+    monkeypatch.setattr(VideoReader, "frame", frame)
+    (note,) = exported("coco", results, tmp_path / "out")
+    assert note == "farm: frames that can't be decoded are left out: 20"
+    assert len(files_of(tmp_path / "out" / "images")) == len(KEYS) - 1
+
+
+def test_objects_of_key_frames_only_are_told(clip, tmp_path):
+    results = write_results(tmp_path / "farm", clip, frames="all")
+    for name in ("png", "coco", "yolo"):
+        (note,) = exported(name, results, tmp_path / name)
+        assert re.search(r"6 key frames only; the 54 frames between", note)
+
+
+def test_a_folder_that_cannot_be_written(results, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="can't be written"):
+        exported("png", results, tmp_path / "file" / "out")
+
+
+def test_a_failing_move_leaves_nothing_staged(results, tmp_path, monkeypatch):
+    def full(self, target):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(StorageError, match="Input/output error"):
+        exported("png", results, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
