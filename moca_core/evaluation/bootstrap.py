@@ -82,6 +82,31 @@ class Bootstrap:
             found.append((weights[kept] @ sums / bottom[kept]).max(axis=1))
         return self._interval(np.concatenate(found))
 
+    def mean_of_means(self, values: ArrayLike, counted: ArrayLike) -> Interval | None:
+        """Interval of the mean over K kinds of the mean of each, of (n, K) values.
+
+        Parameters
+        ----------
+        counted : (n, K) bool, which values there are. A resample that holds none of a kind
+            takes the mean of the others.
+
+        Returns
+        -------
+        None where fewer than two groups have any.
+        """
+        counts = np.asarray(counted, np.float64)
+        sums = self._by_group(np.where(counts > 0, np.asarray(values, np.float64), 0.0))  # (G, K)
+        totals = self._by_group(counts)
+        if np.count_nonzero(totals.any(axis=1)) < 2:
+            return None
+        found = []
+        for weights in self._blocks():
+            below = weights @ totals  # (r, K)
+            means = np.where(below > 0, weights @ sums / np.maximum(below, 1), 0.0)
+            kinds = np.count_nonzero(below, axis=1)
+            found.append(means.sum(axis=1)[kinds > 0] / kinds[kinds > 0])
+        return self._interval(np.concatenate(found))
+
     def auc(self, scores: ArrayLike, positive: ArrayLike) -> Interval | None:
         """Interval of the area under the ROC curve of (n,) `scores` that tell (n,) bool `positive`.
 

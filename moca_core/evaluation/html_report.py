@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -11,7 +13,7 @@ from typing import Any
 from moca_core import __version__
 from moca_core.errors import DatasetError, MediaError
 from moca_core.evaluation.layouts import DataSet
-from moca_core.evaluation.records import CaseRecord
+from moca_core.evaluation.records import CaseRecord, to_line
 from moca_core.evaluation.report import sections, words
 from moca_core.evaluation.report.cases import ShownCase, best_and_worst, shown_case, unreadable
 from moca_core.evaluation.report.estimates import Part, intervals, parts_of
@@ -24,7 +26,11 @@ from moca_core.types import StageEvent
 FILE_NAME = "report.html"
 PICTURES_BYTES = 2_600_000
 """Most that all pictures of a page take together; as text they are a third larger."""
+PAGE_VERSION = 1
+"""Raised whenever the same results give another page."""
 _PANELS = 5
+_MARK, _HEAD_BYTES = "moca-results", 1000
+"""The page's note of which results it shows, and how many bytes of the page hold it."""
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """Told to the browser: whatever the page holds, it fetches and runs nothing."""
 
@@ -40,6 +46,8 @@ def write_html(
 ) -> Iterator[StageEvent]:
     """Write `folder/report.html`; yields before each case that is looked at again.
 
+    A page of the same results that is there is left as it is.
+
     Parameters
     ----------
     report : the result in the shape of `evaluate --json`.
@@ -52,6 +60,10 @@ def write_html(
     WeightsError : the encoders can't be loaded.
     StorageError : the page can't be written.
     """
+    path = Path(folder) / FILE_NAME
+    mark = _mark(report, records, segmenter is not None)
+    if _is_marked(path, mark):
+        return
     yield StageEvent("computing intervals")
     parts = parts_of(report, records, "per_subset", "subset")
     categories = parts_of(report, records, "per_category", "category")
@@ -59,9 +71,28 @@ def write_html(
     shown: Shown = {}
     yield from _look_again(shown, parts, data, segmenter)
     yield StageEvent("writing the page")
-    page = _page(report, data, parts, categories, everything, shown)
+    head = _head(words.title_of(report["config"]), mark)
+    body = _body(report, data, parts, categories, everything, shown)
+    page = f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
     # Names from other systems may hold what isn't text; `markup.text` has replaced it.
-    write_bytes(Path(folder) / FILE_NAME, page.encode())
+    write_bytes(path, page.encode())
+
+
+def _mark(report: Mapping[str, Any], records: Sequence[CaseRecord], maps: bool) -> str:
+    """Hex digits that name the results; the page keeps them."""
+    digest = hashlib.sha256(json.dumps([PAGE_VERSION, maps, report]).encode())
+    for record in records:
+        digest.update(to_line(record).encode(errors="backslashreplace"))
+    return digest.hexdigest()
+
+
+def _is_marked(path: Path, mark: str) -> bool:
+    """Whether a page of these results is there."""
+    try:
+        with path.open("rb") as stream:
+            return mark.encode() in stream.read(_HEAD_BYTES)
+    except OSError:
+        return False
 
 
 def _look_again(
@@ -87,7 +118,7 @@ def _look_again(
                     done += 1
 
 
-def _page(
+def _body(
     report: Mapping[str, Any],
     data: DataSet,
     parts: Sequence[Part],
@@ -103,15 +134,20 @@ def _page(
         ("plots", "Plots", sections.figures(parts, everything, categories)),
         ("cases", "Best and worst cases", sections.cases(shown)),
         ("protocol", "Protocol", sections.protocol(data, parts, noun)),
-        ("timings", "Timings", sections.timings(report, everything.records, drawn)),
+        ("timings", "Timings", sections.timings(everything.records, drawn)),
         ("origin", "Device, settings, versions, weights", [*sections.provenance(config)]),
     )
-    title = words.title_of(config)
     written = f"Written {datetime.now(UTC):%d %B %Y, %H:%M} UTC by MoCA Studio {__version__}"
+    extent = words.extent_of(config, data)
     links = [tag("li", tag("a", name, href=f"#{key}")) for key, name, _ in chapters]
-    body = tag(
+    return tag(
         "body",
-        tag("header", tag("h1", f"Evaluation of {title}"), tag("p", written, class_="muted")),
+        tag(
+            "header",
+            tag("h1", f"Evaluation of {words.title_of(config)}"),
+            tag("p", written, class_="muted"),
+            tag("p", extent) if extent else Markup(),
+        ),
         sections.missing(report, data),
         sections.key_numbers(everything, noun),
         tag("nav", tag("h2", "Contents", id="contents"), tag("ol", links), aria_label="Contents"),
@@ -123,16 +159,16 @@ def _page(
             ],
         ),
     )
-    return Markup(f"<!DOCTYPE html>\n{tag('html', _head(title), body, lang='en')}\n")
 
 
-def _head(title: str) -> Markup:
+def _head(title: str, mark: str) -> Markup:
     style = files("moca_core.evaluation.report").joinpath("style.css").read_text("utf-8")
     return tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", name_=_MARK, content=mark),
         tag("title", f"Evaluation of {title} - MoCA Studio"),
         # The sheet is ours and holds no "</": nothing in it may be escaped.
         tag("style", Markup(style)),

@@ -47,6 +47,20 @@ def test_the_best_of_several_ratios_is_chosen_in_each_resample():
     assert (found.low, found.high) == pytest.approx(np.percentile(best, [20, 80]), abs=1e-9)
 
 
+def test_kinds_weigh_alike_however_many_cases_they_have():
+    """Two kinds; the second is only in group c, and is left out of resamples without it."""
+    values = np.array([[0.2, 0.0], [0.6, 0.0], [0.7, 0.9]])
+    counted = np.array([[True, False], [True, False], [True, True]])
+    found = []
+    for draw in every_resample(3):
+        kinds = [values[draw][counted[draw][:, kind], kind] for kind in (0, 1)]
+        found.append(np.mean([kind.mean() for kind in kinds if len(kind)]))
+    interval = Bootstrap("abc", resamples=60_000, level=0.6).mean_of_means(values, counted)
+    expected = np.percentile(found, [20, 80])
+    assert (interval.low, interval.high) == pytest.approx(expected, abs=1e-9)
+    assert Bootstrap("abb").mean_of_means(values, counted & False) is None
+
+
 def test_auc_by_hand_and_against_all_draws():
     scores, positive = np.array([0.9, 0.4, 0.4, 0.1]), np.array([True, True, False, False])
     assert auc(scores, positive) == pytest.approx((1 + 1 + 0.5 + 1) / 4)

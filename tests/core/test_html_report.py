@@ -13,7 +13,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from avsbench_fakes import ALL, EMPTY, LEFT, s4_tree, write_png, write_table, write_wav
+from avsbench_fakes import (
+    ALL,
+    EMPTY,
+    LEFT,
+    avss_tree,
+    s4_tree,
+    semantic,
+    write_png,
+    write_table,
+    write_wav,
+)
 from cli_fakes import LeftHalf
 
 from moca_core.config import SegmentConfig
@@ -316,6 +326,47 @@ def test_s4_draws_clips_and_scores_at_224(tmp_path: Path) -> None:
     assert len(page.of("img")) == 3 * 5
 
 
+def test_classes_have_tables_and_bars(tmp_path: Path) -> None:
+    """Left halves are predicted, without a class: each true one has an IoU of 0."""
+    dog, car = semantic(dog=LEFT), semantic(car=LEFT)
+    clips = {
+        ("a_0", "dog", "test", "v1s"): [dog] * 5,
+        ("b_0", "car", "test", "v1m"): [car] * 4 + [semantic(car=EMPTY)],
+    }
+    root = avss_tree(tmp_path, clips)
+    for path in root.rglob("*.wav"):
+        write_wav(path, (np.sin(np.arange(80000) * 0.2) * 20000).astype(np.int16))
+    data = LAYOUTS["avss"](root, None, None)
+    report, records = scored(data, segmenter().predict, {"layout": "avss"})
+    page = written(tmp_path / "out", report, records, data, segmenter())
+    assert "By class" in page.text("h3")
+    words = " ".join(page.text("table").split())
+    numbers = report["classes"]
+    for row in (
+        f"all classes {numbers['classes']} {numbers['miou']:.3f}",
+        f"without the background {numbers['classes'] - 1} {numbers['miou_no_background']:.3f}",
+        "dog 5 5 ",
+        "car 4 4 ",
+    ):
+        assert row in words, row
+    assert "IoU by class, with 95" in page.text("figcaption")
+
+
+def test_a_page_of_the_same_results_is_left_as_it_is(pairs: DataSet, tmp_path: Path) -> None:
+    bundle = LeftHalf()
+    looker = Segmenter(SegmentConfig(), "cpu", bundle=bundle)
+    report, records = scored(pairs, looker.predict)
+    first = written(tmp_path / "out", report, records, pairs, looker).source
+    looks = bundle.looks
+    assert list(write_html(tmp_path / "out", report, records, pairs, looker)) == []
+    assert (bundle.looks, (tmp_path / "out" / FILE_NAME).read_text()) == (looks, first)
+    other = report | {"config": report["config"] | {"limit": 3}}
+    assert written(tmp_path / "out", other, records, pairs, looker).source != first
+    assert bundle.looks > looks
+    # Without the method there are no maps: that is another page.
+    assert list(write_html(tmp_path / "out", other, records, pairs, None)) != []
+
+
 def test_pictures_that_are_gone_are_told(pairs: DataSet, tmp_path: Path) -> None:
     looker = segmenter()
     report, records = scored(pairs, looker.predict)
@@ -365,7 +416,7 @@ def test_a_folder_that_cannot_be_written_keeps_the_old_page(
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(StorageError, match="No space left"):
-        written(tmp_path / "out", report, records, pairs)
+        written(tmp_path / "out", report | {"failed": ["one"]}, records, pairs)
     assert (tmp_path / "out" / FILE_NAME).read_bytes() == before
     assert len(list((tmp_path / "out").iterdir())) == 1
 

@@ -56,16 +56,23 @@ def f_curves(parts: Sequence[Part]) -> Markup | None:
 
 
 def category_bars(parts: Sequence[Part]) -> list[Markup]:
-    """Mean IoU of each category, the highest first, in as many figures as it takes."""
+    """Mean IoU of each category, the highest first."""
     ordered = sorted(parts, key=lambda part: -part.numbers["m_j"])
     rows = [
         Bar(part.name, part.numbers["m_j"], part.intervals["m_j"], f"({_cases(len(part.records))})")
         for part in ordered
     ]
+    return bar_figures("Mean IoU by category", rows, "mean IoU")
+
+
+def bar_figures(title: str, rows: Sequence[Bar], x_title: str) -> list[Markup]:
+    """Bars with intervals, in as many figures as it takes."""
     pages = [rows[at : at + BARS_A_FIGURE] for at in range(0, len(rows), BARS_A_FIGURE)]
-    words = "Mean IoU by category, with 95 % intervals"
     return [
-        figure(bars("Mean IoU by category", page, "mean IoU"), f"{words}{_of(number, len(pages))}.")
+        figure(
+            bars(title, page, x_title),
+            f"{title}, with 95\u00a0% intervals{_of(number, len(pages))}.",
+        )
         for number, page in enumerate(pages, start=1)
     ]
 
@@ -120,4 +127,4 @@ def _percent(share: float) -> str:
 def _between(interval: Interval | None) -> str:
     if interval is None:
         return ""
-    return f" (95 % interval {interval.low:.3f} to {interval.high:.3f})"
+    return f" (95\u00a0% interval {interval.low:.3f} to {interval.high:.3f})"

@@ -14,6 +14,7 @@ from moca_core.evaluation.records import CaseRecord
 from moca_core.evaluation.report import plots, words
 from moca_core.evaluation.report.cases import FOUND_COLOUR, TRUTH_COLOUR, ShownCase
 from moca_core.evaluation.report.charts import colour_bar
+from moca_core.evaluation.report.classes import class_section
 from moca_core.evaluation.report.estimates import METRICS, SHARES, Part, roc_of
 from moca_core.evaluation.report.markup import Child, Markup, joined, tag
 from moca_core.evaluation.report.tables import flat, meanings, numbers_table, plain_table
@@ -57,6 +58,8 @@ def missing(report: Mapping[str, Any], data: DataSet) -> Markup:
             parts.append(
                 tag("p", f"{len(names)} of {total} {what} {verb} and are left out: {listed}.")
             )
+    if data.remark:
+        parts.append(tag("p", f"{data.remark[0].upper()}{data.remark[1:]}."))
     return tag("div", parts, class_="warning") if parts else Markup()
 
 
@@ -80,7 +83,7 @@ def results(
     parts: Sequence[Part], everything: Part, categories: Sequence[Part], noun: str
 ) -> Markup:
     """The tables by subset and by category."""
-    how = "mean, ± standard error, 95 % bootstrap interval"
+    how = "mean, ± standard error, 95\u00a0% bootstrap interval"
     rows = parts if len(parts) == 1 else (*parts, everything)
     found = [tag("h3", "By subset"), numbers_table(f"By subset: {how}", "subset", rows, noun)]
     several = [part for part in parts if part.one_of_several]
@@ -91,7 +94,7 @@ def results(
         ordered = sorted(categories, key=lambda part: part.name)
         table = numbers_table(f"By category, all subsets: {how}", "category", ordered, noun)
         found += [tag("h3", "By category"), table]
-    return joined(found)
+    return joined(found, class_section(everything))
 
 
 def figures(parts: Sequence[Part], everything: Part, categories: Sequence[Part]) -> Markup:
@@ -163,10 +166,10 @@ def _case(case: ShownCase) -> Markup:
     if record.nearest:
         numbers.append(("nearest", record.nearest))
     if record.category:
-        numbers.append(("truth", record.category))
+        numbers.append(("category", record.category))
     facts = [*numbers, *case.facts]
     line = [tag("code", record.id)]
-    line += [joined(" · ", tag("span", name, class_="muted"), f" {value}") for name, value in facts]
+    line += [joined(" · ", tag("span", name, class_="muted"), " ", value) for name, value in facts]
     panels = [
         tag(
             "figure",
@@ -184,23 +187,19 @@ def _case(case: ShownCase) -> Markup:
     )
 
 
-def timings(
-    report: Mapping[str, Any], records: Sequence[CaseRecord], shown: Sequence[ShownCase]
-) -> Markup:
+def timings(records: Sequence[CaseRecord], shown: Sequence[ShownCase]) -> Markup:
     """What the cases took, and the stages of those that were looked at again."""
     seconds = np.array([record.seconds for record in records])
     rows = [
         ("one case, median", _seconds(float(np.median(seconds)))),
         ("one case, 95th percentile", _seconds(float(np.percentile(seconds, 95)))),
         ("all cases together", _seconds(float(seconds.sum()))),
-        ("the evaluation, by the clock", _seconds(report["seconds"])),
     ]
     found = [
         tag(
             "p",
-            "A case's time is that of reading, predicting and scoring it when that was done. "
-            "Results that were kept from an earlier run bring their time along, so that the sum "
-            "may exceed the clock.",
+            "A case's time is that of reading, predicting and scoring it, whenever that was done; "
+            "what several processes did side by side is summed.",
         ),
         plain_table("Times", ("what", "seconds"), rows, numbers=True),
     ]
@@ -241,7 +240,8 @@ def _weights(config: Mapping[str, Any]) -> Markup:
         role = row.role if row else ""
         if name in config.get("weights_not_official", ()):
             role += " (not the official file)"
-        rows.append((name, role, row.licence if row else "", tag("code", digits)))
+        licence = tag("span", row.licence if row else "", class_="together")
+        rows.append((name, role, licence, tag("code", digits)))
     adapter = config.get("adapter")
     if adapter and Path(adapter).is_file():
         digits = sha256_of(Path(adapter))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from moca_core.evaluation.bootstrap import Interval
 from moca_core.evaluation.report.estimates import METRICS, Metric, Part
 from moca_core.evaluation.report.markup import Child, Markup, joined, tag
 
@@ -30,19 +31,25 @@ def numbers_table(
 
 
 def _estimate(part: Part, metric: Metric) -> Markup:
-    """A number, its standard error, and its interval on three lines."""
-    value = part.numbers.get(metric.key)
-    if value is None:
-        return _number(NONE)
-    lines = [tag("b", f"{value:.3f}")]
+    """A number with its standard error and its interval."""
     error = part.numbers.get(f"{metric.key}_se")
+    value, interval = part.numbers.get(metric.key), part.intervals.get(metric.key)
+    return _number(with_interval(value, interval, error))
+
+
+def with_interval(
+    value: float | None, interval: Interval | None, error: float | None = None
+) -> Markup:
+    """A number, its standard error and its interval, each on a line of its own."""
+    if value is None:
+        return Markup(NONE)
+    lines = [tag("b", f"{value:.3f}")]
     if error is not None:
         lines.append(tag("span", f"± {error:.3f}", class_="error"))
-    interval = part.intervals.get(metric.key)
     if interval is not None:
         words = f"{interval.low:.3f} to {interval.high:.3f}"
         lines.append(tag("span", words, class_="interval"))
-    return _number(lines)
+    return joined(lines)
 
 
 def _number(child: Child) -> Markup:

@@ -26,6 +26,17 @@ def title_of(config: Mapping[str, Any]) -> str:
     return f"{what} on {config.get('layout', '')}{split}"
 
 
+def extent_of(config: Mapping[str, Any], data: DataSet) -> str:
+    """Which part of the data set was evaluated; "" where it is all."""
+    if not config.get("limit"):
+        return ""
+    spread = "of whole clips, " if data.clips else ""
+    return (
+        f"Only {len(data.cases)} cases, {spread}spread evenly over the data set "
+        f"(limit {config['limit']})."
+    )
+
+
 def protocol(data: DataSet, noun: str) -> list[str]:
     """Paragraphs: what a case is, what an empty truth means, what the errors are."""
     sizes = {case.size for case in data.cases}
