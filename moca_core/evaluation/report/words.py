@@ -59,7 +59,8 @@ def protocol(data: DataSet, noun: str) -> list[str]:
         f"with replacement, each with all its cases, {RESAMPLES} times (seed {SEED}), and every "
         "number is computed anew, the best threshold of F max, set included. They say how much "
         f"the numbers would move with other {noun} of the same kind, and nothing of other data. "
-        "Where all cases agree an interval has no width; that is no certainty.",
+        f"Of very few {noun} they are too narrow; where all cases agree they have no width, which "
+        "is no certainty.",
     ]
 
 
