@@ -15,7 +15,7 @@ from moca_core.ablation.children import CARDS, Children, Ended
 from moca_core.ablation.store import RowStore, keep_sweep, occupied
 from moca_core.ablation.sweep import Row, Sweep
 from moca_core.ablation.tables import write_tables
-from moca_core.ablation.tasks import DoneEvent, Task, TaskEvent, tasks_of
+from moca_core.ablation.tasks import DoneEvent, Task, TaskEvent, scoring_tasks
 from moca_core.ablation.worker import LOCK, THREADS
 from moca_core.errors import MocaError
 from moca_core.evaluation.layouts import DataSet
@@ -33,18 +33,18 @@ class RunningEvent:
 
     Attributes
     ----------
-    label : the row that a process is at, or how many it does at once.
+    label : the row that a process is at, or how many it scores at once.
     stage : what it does.
-    done, total : iterations or cases of that row; of all processes, where they share the cases.
-    rows, of : how many rows are done, of all.
+    done, total : iterations of that row; or cases, of all processes together.
+    trained, of : while rows are trained: how many are, of all that have to be; 0 of 0 afterwards.
     """
 
     label: str
     stage: str
     done: int
     total: int
-    rows: int
-    of: int
+    trained: int = 0
+    of: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,32 +188,47 @@ class _Work:
     def __init__(self, state: _State, asked: int) -> None:
         self._state, self._asked = state, asked
         self._jobs, self._threads = threads_for(asked)
-        self._tasks = tasks_of(state.sweep, state.waiting, self._jobs)
-        self._parts = Counter(number for task in self._tasks for number in task.rows)
+        self._tasks: list[Task] = []
+        self._of = 0
+        self._untrained: set[int] = set()
         self._preparing: set[Task] = set()
         self._scored: dict[Task, tuple[int, int]] = {}
+        self._parts: Counter[int] = Counter()
         self._told: set[object] = set()
         self._failed = False
 
     def events(self) -> Iterator[AblateEvent]:
-        """Do them all, or until a stop is asked for."""
+        """Do them all, or until a stop is asked for: first what has to be trained."""
         if self._jobs < self._asked:
             yield NoteEvent(f"{self._jobs} processes at a time: there are no more cores.")
+        sweep, stores, waiting = self._state.sweep, self._state.stores, self._state.waiting
         work = self._state.folder / _WORK
         prepare_folder(work)
         yield from self._alone(work)
-        for number in self._parts:
-            prepare_folder(self._state.stores[number].folder)
-            self._state.stores[number].gather()
+        for number in waiting:
+            prepare_folder(stores[number].folder)
+            # What was scored was trained before.
+            if not stores[number].gather() and sweep.trains:
+                self._untrained.add(number)
+        self._tasks = [Task((number,), trains=True) for number in sorted(self._untrained)]
+        self._of = len(self._tasks)
         with Children(self._state.folder, work, self._threads, self._cards()) as children:
-            while (self._tasks or len(children)) and not self._state.stop():
-                self._start(children)
-                for task, event in children.poll():
-                    yield from self._heard(task, event)
-                time.sleep(_LOOK_S)
+            yield from self._worked(children)
+            ready = [number for number in waiting if number not in self._untrained]
+            self._tasks = scoring_tasks(sweep, ready, self._jobs)
+            self._parts.update(number for task in self._tasks for number in task.rows)
+            yield from self._worked(children)
             yield from (StageEvent("Stopping") for _ in children.stop())
         if not self._failed:
             shutil.rmtree(work, ignore_errors=True)
+
+    def _worked(self, children: Children) -> Iterator[AblateEvent]:
+        """Do all tasks, so many at a time."""
+        while (self._tasks or len(children)) and not self._state.stop():
+            self._start(children)
+            for task, event in children.poll():
+                yield from self._heard(task, event)
+            time.sleep(_LOOK_S)
 
     def _alone(self, work: Path) -> Iterator[AblateEvent]:
         """Wait for processes whose sweep was killed: they end after the step that is under way."""
@@ -234,7 +249,7 @@ class _Work:
                 return
             # One computes the features that the others then find on disk.
             features = self._features(task)
-            if features is None or features not in map(self._features, self._preparing):
+            if not task.trains or features not in map(self._features, self._preparing):
                 self._tasks.remove(task)
                 self._preparing.add(task)
                 children.start(task)
@@ -258,12 +273,15 @@ class _Work:
         done, total = event.done, event.total
         if isinstance(event, DoneEvent):
             self._preparing.discard(task)
-            self._scored[task] = done, total
-        if isinstance(event, DoneEvent) and not self._state.sweep.trains:
-            # Its processes share the cases: what counts is how many they have done together.
-            done, total = (sum(part) for part in zip(*self._scored.values(), strict=True))
-        rows, of = self._state.done, len(self._state.stores)
-        yield RunningEvent(self._label(task), event.stage, done, total, rows, of)
+            if not task.trains:
+                # Its processes share the cases: what counts is how many they have done together.
+                self._scored[task] = done, total
+                done, total = (sum(part) for part in zip(*self._scored.values(), strict=True))
+        if task.trains:
+            trained = self._of - len(self._untrained)
+            yield RunningEvent(self._label(task), event.stage, done, total, trained, self._of)
+        else:
+            yield RunningEvent(self._label(task), event.stage, done, total)
 
     def _label(self, task: Task) -> str:
         """The row of a task; how many there are, where it does many at once."""
@@ -277,6 +295,9 @@ class _Work:
             if self._is_new((end.task.rows, end.error.message)):
                 yield FailureEvent(rows, end.error)
         if not end.complete:
+            return
+        if end.task.trains:
+            self._untrained -= set(end.task.rows)
             return
         for number in end.task.rows:
             self._parts[number] -= 1

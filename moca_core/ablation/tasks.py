@@ -1,7 +1,7 @@
-"""What one process of a sweep does: train and score a row, or score a part of the cases for many.
+"""What one process of a sweep does: train a row, or score a part of the cases for many rows.
 
-Rows that train nothing and have the same encoders are scored together, case by case: the picture is
-looked at once. Cases are what several processes share then.
+Rows with the same encoders are scored together, case by case: the picture is looked at once. Cases
+are what several processes share then.
 """
 
 from __future__ import annotations
@@ -37,17 +37,19 @@ class Task:
     Attributes
     ----------
     rows : numbers of the rows; one, if it trains.
-    shard, shards : which part of the cases, of how many.
+    trains : whether it trains its row, or scores its rows.
+    shard, shards : which part of the cases it scores, of how many.
     """
 
     rows: tuple[int, ...]
+    trains: bool = False
     shard: int = 0
     shards: int = 1
 
     @property
     def name(self) -> str:
         """Names its files."""
-        return f"{self.rows[0]:03d}-{self.shard}"
+        return f"{TRAINING if self.trains else SCORING}-{self.rows[0]:03d}-{self.shard}"
 
 
 @dataclass(frozen=True)
@@ -63,28 +65,23 @@ TaskEvent = StageEvent | NoteEvent | DoneEvent
 Working = Generator[TaskEvent, None, bool]
 
 
-def tasks_of(sweep: Sweep, waiting: Sequence[int], jobs: int) -> list[Task]:
-    """Share the rows that wait among so many processes.
-
-    Parameters
-    ----------
-    waiting : numbers of the rows that aren't done.
-    """
-    if sweep.trains:
-        return [Task((number,)) for number in waiting]
+def scoring_tasks(sweep: Sweep, waiting: Sequence[int], jobs: int) -> list[Task]:
+    """Share the rows that wait, by their numbers, among so many processes."""
     groups: dict[Hashable, list[int]] = {}
     for number in waiting:
         groups.setdefault(_shared_by(sweep.rows[number]), []).append(number)
     shards = -(-jobs // max(1, len(groups)))
     return [
-        Task(tuple(group), shard, shards) for group in groups.values() for shard in range(shards)
+        Task(tuple(group), shard=shard, shards=shards)
+        for group in groups.values()
+        for shard in range(shards)
     ]
 
 
 def _shared_by(row: Row) -> Hashable:
     """Rows for which this is equal have the same cases and may share encoders."""
     config = row.segment
-    encoders = config.bundle, config.sam, config.adapter, config.patches
+    encoders = config.bundle, config.sam, config.patches
     return encoders, row.device, row.precision, row.data
 
 
@@ -111,13 +108,11 @@ def run_task(
     MocaError : what can't work.
     """
     rows = [sweep.rows[number] for number in task.rows]
-    if sweep.trains:
+    if task.trains:
         (row,) = rows
-        trained = yield from _train(row, RowStore(folder, row), stop)
-        if not trained:
-            return False
-        adapter = str(_adapter(sweep, RowStore(folder, row)))
-        rows = [replace(row, segment=replace(row.segment, adapter=adapter))]
+        return (yield from _train(row, RowStore(folder, row), stop))
+    if sweep.trains:
+        rows = [_with_adapter(sweep, row, RowStore(folder, row)) for row in rows]
     return (yield from _score(folder, rows, task, stop))
 
 
@@ -138,10 +133,12 @@ def _train(row: Row, store: RowStore, stop: Callable[[], bool]) -> Working:
     return step == row.train.iterations
 
 
-def _adapter(sweep: Sweep, store: RowStore) -> Path:
-    """The adapter that is scored; the last one where nothing was held out to find a best."""
+def _with_adapter(sweep: Sweep, row: Row, store: RowStore) -> Row:
+    """A row with what it trained; the last adapter where nothing was held out to find a best."""
     best = store.run / run.BEST
-    return best if sweep.adapter == BEST and best.exists() else store.run / run.ADAPTER
+    last = store.run / run.ADAPTER
+    adapter = best if sweep.adapter == BEST and best.exists() else last
+    return replace(row, segment=replace(row.segment, adapter=str(adapter)))
 
 
 def _score(folder: Path, rows: Sequence[Row], task: Task, stop: Callable[[], bool]) -> Working:
@@ -152,11 +149,12 @@ def _score(folder: Path, rows: Sequence[Row], task: Task, stop: Callable[[], boo
     waiting = [case for case in cases if any(case.id not in ids for ids in known)]
     if not waiting:
         return True
-    first = Segmenter(rows[0].segment, rows[0].device, precision=rows[0].precision)
+    plain = replace(rows[0].segment, adapter="")
+    first = Segmenter(plain, rows[0].device, precision=rows[0].precision)
     yield from first.load()
     shared = SharedEncoders(first.bundle)
     # What the encoders run on is settled: those of the rows have nothing to choose.
-    own = [Segmenter(row.segment, "cpu", row.settings(), shared) for row in rows]
+    own = [Segmenter(row.segment, "cpu", row.settings(), shared.view(row.segment)) for row in rows]
     for store, segmenter in zip(stores, own, strict=True):
         store.keep_facts(facts_of(store.row, segmenter.settings, first.device))
     with ExitStack() as held:

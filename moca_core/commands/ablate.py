@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         show_terms_once(bundle)
     printer = ProgressPrinter(args.quiet)
     tables: TablesEvent | None = None
-    told = _Told(args.quiet, sweep.trains)
+    told = _Told(args.quiet)
     try:
         with StopRequest() as stop:
             for event in ablate(sweep, args.out, args.jobs, lambda: stop.asked):
@@ -124,12 +124,11 @@ class _Told:
 
     Attributes
     ----------
-    trains : whether the sweep does.
     unread : the most cases that a row couldn't read.
     """
 
-    def __init__(self, quiet: bool, trains: bool) -> None:
-        self.quiet, self.trains = quiet, trains
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
         self.unread = 0
 
     def show(self, printer: ProgressPrinter, event: AblateEvent) -> None:
@@ -148,12 +147,12 @@ class _Told:
             printer.note(f"  {event.error.hint}")
         elif isinstance(event, RunningEvent):
             doing = f"{event.label}: {event.stage}"
-            if not self.trains:
-                printer.update(doing, event.done, event.total, "cases" if event.total else "")
-            else:
-                # Rows that train are what takes time alike: their rate tells what is left.
+            if event.of:
+                # Rows take time alike: their rate tells what is left.
                 count = f" {event.done}/{event.total}" if event.total else ""
-                printer.update(f"{doing}{count}", event.rows, event.of, "rows")
+                printer.update(f"{doing}{count}", event.trained, event.of, "rows")
+            else:
+                printer.update(doing, event.done, event.total, "cases" if event.total else "")
         else:
             show(printer, "Sweep", event)
 

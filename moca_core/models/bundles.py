@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from moca_core.pipeline.analysis import FrameAnalysis
 from moca_core.pipeline.hearing import Heard, Hearing, HearingSettings
 from moca_core.pipeline.matching import MatchSettings
 from moca_core.types import NoteEvent, RgbImage, StageEvent
+
+if TYPE_CHECKING:
+    from moca_core.models.adapter import Adapter
 
 Looking = Generator[StageEvent | NoteEvent, None, list[FrameAnalysis]]
 """An analysis of pictures under way."""
@@ -46,6 +49,10 @@ class Bundle(Protocol):
 
     def hear(self, wave: NDArray[np.float32]) -> Heard:
         """What (n,) mono sound is, in the bundle's own terms."""
+        ...
+
+    def adapt(self, adapter: Adapter | None) -> None:
+        """Put a trained adapter into the transformer in place of any other; None: none."""
         ...
 
     def retrieve(self, rgbs: Sequence[RgbImage]) -> NDArray[np.float32]:

@@ -116,9 +116,13 @@ class CompactBundle:
         yield StageEvent("Loading SAM", 4, steps)
         self._sam = load_sam(self._sam_variant, self._place)
         if self._adapter_file is not None:
-            adapter = Adapter.load(self._adapter_file, "compact")
-            stop = HOSTS["compact"].last + 1
-            self._adapted = AdaptedTrunk(self._vit.backbone, adapter, stop)
+            self.adapt(Adapter.load(self._adapter_file, "compact"))
+
+    def adapt(self, adapter: Adapter | None) -> None:
+        """Put a trained adapter into the saliency transformer; see `Bundle`."""
+        stop = HOSTS["compact"].last + 1
+        trunk = self._vit.backbone
+        self._adapted = None if adapter is None else AdaptedTrunk(trunk, adapter, stop)
 
     def hear(self, wave: NDArray[np.float32]) -> Heard:
         """(n,) mono 16 kHz -> (G,) weights of the sound groups, sum 1."""

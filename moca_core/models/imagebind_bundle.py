@@ -162,10 +162,11 @@ class ImageBindBundle:
         if self._adapter_file is not None:
             self.adapt(Adapter.load(self._adapter_file, _ROW.name))
 
-    def adapt(self, adapter: Adapter) -> None:
-        """Put a trained adapter into the vision trunk."""
+    def adapt(self, adapter: Adapter | None) -> None:
+        """Put a trained adapter into the vision trunk; see `Bundle`."""
         trunk = self._imagebind.vision
-        self._adapted = AdaptedTrunk(trunk, adapter, len(trunk.blocks))
+        stop = len(trunk.blocks)
+        self._adapted = None if adapter is None else AdaptedTrunk(trunk, adapter, stop)
 
     def hear(self, wave: NDArray[np.float32]) -> Heard:
         """(n,) mono 16 kHz -> (De,) unit audio feature in the joint space."""

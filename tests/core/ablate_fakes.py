@@ -69,6 +69,10 @@ class Looks(LeftHalf):
     def __init__(self, wrong: dict[str, Any] | None = None) -> None:
         super().__init__(self._before)
         self.wrong = wrong or {}
+        self.adapted: list[object] = []
+
+    def adapt(self, adapter: object) -> None:
+        self.adapted.append(adapter)
 
     def _before(self, count: int) -> None:
         time.sleep(self.wrong.get("slow", 0.0))

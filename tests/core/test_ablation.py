@@ -31,13 +31,18 @@ from moca_core.ablation.shared import _UNSEEN, SharedEncoders, looked_with
 from moca_core.ablation.store import RowStore
 from moca_core.ablation.sweep import Sweep, find_sweep, load_sweep, shipped
 from moca_core.ablation.tables import entries
-from moca_core.ablation.tasks import Task, shard_of, tasks_of
+from moca_core.ablation.tasks import Task, scoring_tasks, shard_of
+from moca_core.bench.random_models import random_encoders
 from moca_core.config import SegmentConfig
+from moca_core.device import choose_device
 from moca_core.errors import ConfigError, DatasetError, StorageError
 from moca_core.evaluation.layouts import Case, DataSet
 from moca_core.evaluation.runner import ReportEvent, evaluate, run_case
 from moca_core.models import compact, imagebind_bundle
+from moca_core.models.adapter import Adapter, AdapterConfig
+from moca_core.models.bundles import adapter_of
 from moca_core.models.filelock import FileLock
+from moca_core.models.imagebind_bundle import ImageBindBundle
 from moca_core.models.registry import BUNDLE_NAMES
 from moca_core.pipeline.segmenter import Segmenter
 from moca_core.types import NoteEvent, StageEvent
@@ -237,8 +242,8 @@ def test_shared_encoders_look_once_at_a_picture_and_again_where_they_must() -> N
     picture, other = np.zeros((32, 32, 3), np.uint8), np.ones((32, 32, 3), np.uint8)
 
     def look(rgb: np.ndarray, **values: object) -> object:
-        segmenter = Segmenter(SegmentConfig(**values), "cpu", bundle=shared)  # type: ignore[arg-type]
-        return segmenter.analysed(rgb)
+        config = SegmentConfig(**values)  # type: ignore[arg-type]
+        return Segmenter(config, "cpu", bundle=shared.view(config)).analysed(rgb)
 
     first = look(picture)
     assert look(picture, clusters=3, seed=4) is first
@@ -263,13 +268,44 @@ def test_rows_with_the_same_encoders_are_one_task_for_each_process(tmp_path: Pat
     sweep = sweep_file(tmp_path / "a.toml", text)
     every = [row.number for row in sweep.rows]
     first, second = tuple(range(6)), tuple(range(6, 12))
-    assert tasks_of(sweep, every, 1) == [Task(first), Task(second)]
-    assert tasks_of(sweep, every, 3) == [
-        *(Task(first, 0, 2), Task(first, 1, 2)),
-        *(Task(second, 0, 2), Task(second, 1, 2)),
+    assert scoring_tasks(sweep, every, 1) == [Task(first), Task(second)]
+    assert scoring_tasks(sweep, every, 3) == [
+        Task(numbers, shard=shard, shards=2) for numbers in (first, second) for shard in (0, 1)
     ]
-    trains = sweep_file(tmp_path / "b.toml", "[axes]\ntrain.blocks = [2, 4]")
-    assert tasks_of(trains, [1, 4], 8) == [Task((1,)), Task((4,))]
+
+
+def test_views_with_adapters_are_as_bundles_of_their_own(tmp_path: Path) -> None:
+    """Two adapters of the same blocks, one of others, and none, on one look for each kind."""
+    torch.manual_seed(3)
+    encoders = random_encoders(choose_device("cpu"), tiny=True)
+    bundle = ImageBindBundle(choose_device("cpu"))
+    bundle.use(encoders.imagebind, encoders.dino, encoders.sam)
+    configs = [SegmentConfig("imagebind", proposals="none")]
+    for number, blocks in enumerate(((1, 2), (1, 2), (2,))):
+        adapter = Adapter(AdapterConfig("imagebind", 64, 48, blocks, reduction=4, latents=3))
+        with torch.no_grad():
+            for part in adapter.parts.values():
+                part.gate.fill_(1.0)
+        adapter.save(tmp_path / f"{number}.safetensors")
+        configs.append(replace(configs[0], adapter=str(tmp_path / f"{number}.safetensors")))
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    wave = random.normal(0, 0.1, 32_000).astype(np.float32)
+    own = []
+    for config in configs:
+        path = adapter_of(config)
+        bundle.adapt(None if path is None else Adapter.load(path))
+        own.append(Segmenter(config, "cpu", bundle=bundle).predict(picture, wave).soft)
+    looks: list[SegmentConfig] = []
+    look = bundle.look
+    bundle.look = lambda rgbs, config: looks.append(config) or look(rgbs, config)  # type: ignore
+    shared = SharedEncoders(bundle)
+    for config, expected in zip(configs, own, strict=True):
+        segmenter = Segmenter(config, "cpu", bundle=shared.view(config))
+        np.testing.assert_array_equal(segmenter.predict(picture, wave).soft, expected)
+    assert len(looks) == 3
+    # They do differ.
+    assert len({soft.tobytes() for soft in own}) == 4
 
 
 @pytest.mark.parametrize(
@@ -292,7 +328,7 @@ def test_processes_take_the_gpus_in_turn(tmp_path: Path, monkeypatch: pytest.Mon
             started.start(Task((number,)))
         while len(started):
             list(started.poll())
-    written = [(tmp_path / f"{number:03d}-0.jsonl").read_text() for number in range(3)]
+    written = [(tmp_path / f"scoring-{number:03d}-0.jsonl").read_text() for number in range(3)]
     assert sorted(written) == ["4", "4", "7"]
 
 
@@ -562,15 +598,46 @@ def test_a_training_row_is_trained_and_scored_with_its_adapter(
         assert (folder / "train" / "metrics.csv").exists()
     assert len(of_kind(events, RowEvent)) == 4
     assert len(table(tmp_path / "out", "rows.csv")) == 4 * 3
+    # One look for each block at which adapters begin, not for each adapter.
+    assert bundle.looks == 2 * 6
+    told = of_kind(events, RunningEvent)
+    assert max(event.trained for event in told if event.stage == tasks.TRAINING) == 3
+    assert {event.of for event in told if event.stage == tasks.SCORING} == {0}
 
 
-def test_the_best_adapter_is_scored_if_it_is_asked_for(
-    bundle: Looks, data: Path, tmp_path: Path
+def test_a_row_that_fails_to_train_is_told_and_the_others_are_scored(
+    bundle: Looks, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fit = tasks.run.fit
+
+    def failing(config, folder, **more):  # type: ignore[no-untyped-def]
+        if (config.blocks, config.seed) == (2, 1):
+            raise ConfigError("no", "yes")
+        return fit(config, folder, **more)
+
+    monkeypatch.setattr(tasks.run, "fit", failing)
+    sweep = sweep_of(tmp_path, TRAINING, data).changed([*TRAIN, ("device", "cpu")])
+    events = events_of(sweep, tmp_path / "out")
+    (failure,) = of_kind(events, FailureEvent)
+    assert [row.label for row in failure.rows] == ["train.blocks=2, seed=1"]
+    assert [event.row.number for event in of_kind(events, RowEvent)] == [0, 1, 2]
+    assert "**1 of 4 rows are missing.**" in (tmp_path / "out" / "table.md").read_text()
+    # Again: the one that is missing is trained, and no other.
+    monkeypatch.setattr(tasks.run, "fit", fit)
+    again = events_of(sweep, tmp_path / "out")
+    assert {event.label for event in of_kind(again, RunningEvent)} == {"train.blocks=2, seed=1"}
+    assert again[-1].done == 4
+
+
+def test_the_best_adapter_is_scored_if_it_is_asked_for(tmp_path: Path) -> None:
     sweep = sweep_file(tmp_path / "a.toml", 'adapter = "best"\n' + TRAINING)
-    row = RowStore(tmp_path, sweep.rows[0])
-    assert tasks._adapter(sweep, row).name == "adapter.safetensors"
-    row.run.mkdir(parents=True)
-    (row.run / "best.safetensors").touch()
-    assert tasks._adapter(sweep, row).name == "best.safetensors"
-    assert tasks._adapter(replace(sweep, adapter="last"), row).name == "adapter.safetensors"
+    store_of = RowStore(tmp_path, sweep.rows[0])
+
+    def scored(of: Sweep) -> str:
+        return Path(tasks._with_adapter(of, of.rows[0], store_of).segment.adapter).name
+
+    assert scored(sweep) == "adapter.safetensors"  # nothing was held out
+    store_of.run.mkdir(parents=True)
+    (store_of.run / "best.safetensors").touch()
+    assert scored(sweep) == "best.safetensors"
+    assert scored(replace(sweep, adapter="last")) == "adapter.safetensors"
