@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from moca_core.bench.report import machine_facts
-from moca_core.evaluation.layouts import DataSet
+from moca_core.evaluation.layouts import ONE_OF_SEVERAL, DataSet
 from moca_core.evaluation.records import CaseRecord
 from moca_core.evaluation.report import plots, words
 from moca_core.evaluation.report.cases import FOUND_COLOUR, TRUTH_COLOUR, ShownCase
@@ -116,8 +116,10 @@ def figures(parts: Sequence[Part], everything: Part, categories: Sequence[Part])
 
 def cases(shown: Mapping[str, tuple[Sequence[ShownCase], Sequence[ShownCase]]]) -> Markup:
     """Best and worst cases of each subset, and how to read their pictures."""
-    maps = any(case.facts for lists in shown.values() for part in lists for case in part)
-    found = [_legend(maps)]
+    everyone = [case for lists in shown.values() for part in lists for case in part]
+    maps = any(case.facts for case in everyone)
+    several = any(case.record.subset == ONE_OF_SEVERAL for case in everyone)
+    found = [_legend(maps, several)]
     if not maps:
         found.append(
             tag("p", "Only the method itself is looked at again: here are pictures and truths.")
@@ -130,9 +132,11 @@ def cases(shown: Mapping[str, tuple[Sequence[ShownCase], Sequence[ShownCase]]]) 
     return joined(found)
 
 
-def _legend(maps: bool) -> Markup:
-    items = [(_swatch(TRUTH_COLOUR, False), "truth (on the prediction: dashed)")]
-    items.append((_swatch(INK, True), "truth of another sound of the picture"))
+def _legend(maps: bool, several: bool) -> Markup:
+    on_prediction = " (on the prediction: dashed)" if maps else ""
+    items = [(_swatch(TRUTH_COLOUR, False), f"truth{on_prediction}")]
+    if several:
+        items.append((_swatch(INK, True), "truth of another sound of the picture"))
     if maps:
         items.append((_swatch(FOUND_COLOUR, False), "prediction"))
         bar = colour_bar("Colours of the maps from 0 to 1")

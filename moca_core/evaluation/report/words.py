@@ -27,14 +27,11 @@ def title_of(config: Mapping[str, Any]) -> str:
 
 
 def extent_of(config: Mapping[str, Any], data: DataSet) -> str:
-    """Which part of the data set was evaluated; "" where it is all."""
+    """Which part of the data set was asked for; "" where it is all."""
     if not config.get("limit"):
         return ""
-    spread = "of whole clips, " if data.clips else ""
-    return (
-        f"Only {len(data.cases)} cases, {spread}spread evenly over the data set "
-        f"(limit {config['limit']})."
-    )
+    spread = "in whole clips, " if data.clips else ""
+    return f"At most {config['limit']} cases were asked for, {spread}spread evenly over the set."
 
 
 def protocol(data: DataSet, noun: str) -> list[str]:
