@@ -199,7 +199,7 @@ class Watch:
 
     Parameters
     ----------
-    ledger : of this process, open.
+    ledger : of this process; open.
     unit : what is counted, such as `cases`.
     """
 
@@ -209,6 +209,9 @@ class Watch:
         self._alive: dict[int, float] = {}  # when a rank last showed that it is
         self._sizes: dict[int, int] = {}
         self._locked: set[int] = set()  # ranks whose lock shows here while they work
+        # Some network drives know no locks.
+        locks = ledger.at_work(ledger.share.rank)
+        self._near = set(range(ledger.share.beside)) if locks else set()
 
     def look(self) -> None:
         """Note who is at work. Call it now and then: what ends before it was seen is waited for."""
@@ -252,9 +255,9 @@ class Watch:
 
     def _is_gone(self, rank: int) -> bool:
         silent_s = time.monotonic() - self._alive.get(rank, self._began)
-        if rank in self._locked:
+        if rank in self._locked or (rank in self._near and rank in self._alive):
             return silent_s > _SETTLE_S
-        return silent_s > (_ARRIVE_S if rank < self._ledger.share.beside else _SILENT_S)
+        return silent_s > (_ARRIVE_S if rank in self._near else _SILENT_S)
 
 
 def _missing(gone: Sequence[int], count: int, total: int, unit: str, folder: Path) -> ShareError:

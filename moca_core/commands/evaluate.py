@@ -70,9 +70,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--report",
         type=Path,
         metavar="DIR",
-        help="write report.json and a line for each case there; a second run takes what is there, "
-        "and one that was stopped continues. Several processes share the work: torchrun "
-        "--nproc-per-node N -m moca_core.cli evaluate ...",
+        help="write report.html, report.json and a line for each case there; a second run takes "
+        "what is there, and one that was stopped continues. Several processes share the work: "
+        "torchrun --nproc-per-node N -m moca_core.cli evaluate ...",
     )
     add_baseline_argument(parser)
     parser.add_argument(
@@ -105,14 +105,18 @@ def run(args: argparse.Namespace) -> int:
     with book_of(args, task, share) as book, StopRequest(*STOP_SIGNALS) as stop:
         try:
             report = followed(args, task, book, printer, stop)
+            if report is None and stop.asked:
+                warn(stopped(args, task, book))
+                return STOPPED
+            if report is None:
+                return DONE  # the first process tells what all have found
+            printer.finish()
+            say(text_table(report).rstrip())
+            if not written(args, task, book, report, printer, stop):
+                warn("Stopped before the page was written. Run the same command again for it.")
+                return STOPPED
         finally:
             printer.finish()
-        if stop.asked and report is None:
-            warn(stopped(args, task, book))
-            return STOPPED
-    if report is None:
-        return DONE  # the first process tells what all have found
-    say(text_table(report).rstrip())
     return tell_incomplete(report, data)
 
 
@@ -184,7 +188,7 @@ def followed(
     printer: ProgressPrinter,
     stop: StopRequest,
 ) -> dict[str, Any] | None:
-    """Do the cases and write the report, showing how far it is; None if this isn't to end."""
+    """Do the cases, showing how far it is; the report, or None of one that isn't to tell it."""
     report: dict[str, Any] | None = None
     for event in evaluate(
         *(task.data, task.predict, task.config, args.save_masks, task.window_s),
@@ -199,13 +203,31 @@ def followed(
             show(printer, "Evaluating", event)
         if stop.asked:
             break
-    if report is None:
-        return None
+    return report
+
+
+def written(
+    args: argparse.Namespace,
+    task: Task,
+    book: CaseBook,
+    report: Mapping[str, Any],
+    printer: ProgressPrinter,
+    stop: StopRequest,
+) -> bool:
+    """Write what was asked for; returns False if it was stopped before the page was written."""
+    from moca_core.evaluation.html_report import write_html
+
     if args.json:
         write_json(args.json, report)
-    if args.report:
-        write_json(args.report / "report.json", report)
-    return report
+    if not args.report:
+        return True
+    write_json(args.report / "report.json", report)
+    records = [record for record in map(book.done, task.data.cases) if record is not None]
+    for event in write_html(args.report, report, records, task.data, task.segmenter):
+        show(printer, "Report", event)
+        if stop.asked:
+            return False
+    return True
 
 
 def stopped(args: argparse.Namespace, task: Task, book: CaseBook) -> str:

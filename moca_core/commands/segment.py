@@ -141,11 +141,12 @@ class Team:
         self.share = share
         # Alone, nobody has to know.
         self._ledger = Ledger(folder, ".clips", share, anew=True) if share.count > 1 else None
-        self._watch = Watch(self._ledger, "clips") if self._ledger else None
+        self._watch: Watch | None = None
 
     def __enter__(self) -> Team:
         if self._ledger:
             self._ledger.__enter__()
+            self._watch = Watch(self._ledger, "clips")
         return self
 
     def __exit__(

@@ -20,6 +20,8 @@ torch.set_num_threads(1)
 from cli_fakes import LeftHalf, fake_segmenter
 from moca_core.cli import main
 from moca_core.commands import method
+from moca_core.evaluation import html_report
+html_report.write_html = lambda *given: iter(())  # it would look at some pictures again
 def look(count):
     with open(looks, "a") as stream:
         stream.write("look\\n")

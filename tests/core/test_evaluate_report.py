@@ -14,6 +14,7 @@ from evaluation_fakes import pairs_tree
 from moca_core.cli import DONE, FAILED, STOPPED, main
 from moca_core.commands import method
 from moca_core.errors import WeightsError
+from moca_core.evaluation import html_report
 from moca_core.pipeline.segmenter import Segmenter
 
 CASES = 7
@@ -24,8 +25,13 @@ def pairs(tmp_path_factory) -> Path:
     return pairs_tree(tmp_path_factory.mktemp("data") / "pairs", CASES)
 
 
+REAL_PAGE = html_report.write_html
+
+
 @pytest.fixture(autouse=True)
 def bundle(monkeypatch, tmp_path) -> LeftHalf:
+    """No pictures are looked at again for a page, so that those of the cases can be counted."""
+    monkeypatch.setattr(html_report, "write_html", lambda *given: iter(()))
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MOCA_CACHE_DIR", str(tmp_path / "cache"))
@@ -56,7 +62,7 @@ def test_the_folder(pairs, tmp_path):
     report_path = tmp_path / "r.json"
     assert run(pairs, tmp_path / "out", "--json", str(report_path)) == DONE
     names = {path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."}
-    assert {"config.json", "cases-0.jsonl", "report.json"} <= names
+    assert names == {"config.json", "cases-0.jsonl", "report.json"}
     report = read_json(tmp_path / "out" / "report.json")
     assert report == read_json(report_path)
     assert report["n"] == CASES
@@ -70,6 +76,23 @@ def test_the_folder(pairs, tmp_path):
     assert said["settings"]["dataset"] == str(pairs)
     assert len(said["fingerprint"]) == 12
     assert said["about"] == report["config"]
+
+
+def test_the_page_is_written_and_stays(pairs, bundle, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(html_report, "write_html", REAL_PAGE)
+    assert run(pairs, tmp_path / "out") == DONE
+    page = tmp_path / "out" / "report.html"
+    before, looks = page.read_bytes(), bundle.looks
+    assert looks > CASES
+    assert run(pairs, tmp_path / "out") == DONE
+    assert (page.read_bytes(), bundle.looks) == (before, looks)
+    page.unlink()
+    bundle.on_look = lambda count: signal.raise_signal(signal.SIGINT)
+    assert run(pairs, tmp_path / "out") == STOPPED
+    out, err = capsys.readouterr()
+    assert "Stopped before the page was written" in err
+    assert out.count("subset") == 3  # the table was told all the same
+    assert not page.exists()
 
 
 def test_a_second_run_takes_what_is_there(pairs, bundle, tmp_path, monkeypatch):

@@ -169,7 +169,8 @@ def test_waiting_can_be_stopped(clips, tmp_path, monkeypatch, capsys):
     from moca_core import shares
 
     def interrupt(seconds: float) -> None:
-        signal.raise_signal(signal.SIGINT)
+        if seconds == shares._LOOK_S:
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(shares.time, "sleep", interrupt)
     as_process(monkeypatch, 0, 2)

@@ -201,3 +201,36 @@ def test_a_process_whose_lock_does_not_show_is_alive_while_it_tells(
             next(events)
         with pytest.raises(ShareError, match="process 1 is gone"):
             list(events)
+
+
+def looks_until_gone(watch: Watch) -> int:
+    """How often it looks for process 1, which owes something and isn't there, before it gives up.
+
+    100 looks take a second.
+    """
+    events = watch.until_done(lambda: {1: 1}, 2)
+    for count in range(1000):
+        try:
+            next(events)
+        except ShareError:
+            return count
+    raise AssertionError("it never gave up")
+
+
+@pytest.mark.parametrize("beside", [1, 2])
+def test_one_that_came_and_went_between_two_looks(beside, tmp_path, impatient) -> None:
+    """On this machine its lock would show if it were alive; elsewhere it is waited for."""
+    with Ledger(tmp_path, "work", Share(0, 2, beside=beside)) as ledger:
+        watch = Watch(ledger, "cases")
+        watch.look()
+        (tmp_path / "work-1.jsonl").write_text('"here"\n')
+        assert (looks_until_gone(watch) < 25) == (beside == 2)
+
+
+def test_without_locks_nobody_is_gone_before_long(tmp_path, impatient, monkeypatch) -> None:
+    monkeypatch.setattr(Ledger, "at_work", lambda self, rank: False)
+    with Ledger(tmp_path, "work", Share(0, 2, beside=2)) as ledger:
+        watch = Watch(ledger, "cases")
+        watch.look()
+        (tmp_path / "work-1.jsonl").write_text('"here"\n')
+        assert looks_until_gone(watch) >= 25
