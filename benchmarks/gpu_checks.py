@@ -13,7 +13,6 @@ each step, and the numbers of the benchmarks. `--tiny` tries the script where th
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import shutil
@@ -24,7 +23,6 @@ import sys
 import tempfile
 import threading
 import time
-import wave
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -106,6 +104,11 @@ def _encoders(at: Places) -> Lines:
     return [_bench(at, "encoders", at.device, "encoders.json", "--repeats", 1 if at.tiny else 3)]
 
 
+def _bench_train(at: Places) -> Lines:
+    words = "--bundle", "imagebind", "--repeats", 1 if at.tiny else 5
+    return [_bench(at, "train", at.device, "bench-train.json", *words)]
+
+
 def _encoders_compiled(at: Places) -> Lines:
     words = "--repeats", 1 if at.tiny else 3, "--compile"
     return [_bench(at, "encoders", at.device, "encoders-compiled.json", *words)]
@@ -182,6 +185,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
         "checkpoints": Step(_checkpoints, 150),
         "train": Step(_train, 120),
         "segment": Step(_segment, 90),
+        "bench-train": Step(_bench_train, 120),
         "train-float32": Step(_train_in_float32, 90),
         "encoders-compiled": Step(_encoders_compiled, 150),
         "encoders-cpu": Step(_encoders_on_cpu, 180),
@@ -257,34 +261,6 @@ class _GpuMemory:
             said = subprocess.run(query, capture_output=True, text=True).stdout.split()
             if said and said[0].isdigit():
                 self.peak_mib = max(self.peak_mib or 0, int(said[0]))
-
-
-def draw_items(folder: Path) -> None:
-    """Pictures of coloured noise and tones, all different, as a data set of layout `pairs`."""
-    import cv2
-    import numpy as np
-
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(0)
-    with (folder / "manifest.csv").open("w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["id", "split", "subset", "category", "image", "audio"])
-        for number in range(ITEMS):
-            colour = random.integers(0, 255, 3)
-            noise = random.integers(-60, 60, (240, 320, 3))
-            picture = np.clip(colour + noise, 0, 255).astype(np.uint8)
-            cv2.imwrite(str(folder / f"{number}.png"), picture)
-            times = np.arange(32_000) / 16_000
-            tone = np.sin(2 * np.pi * (200 + 40 * number) * times) + random.normal(0, 0.1, 32_000)
-            with closing(wave.open(str(folder / f"{number}.wav"), "wb")) as sound:
-                sound.setnchannels(1)
-                sound.setsampwidth(2)
-                sound.setframerate(16_000)
-                sound.writeframes((8000 * tone).astype(np.int16).tobytes())
-            name = f"kind{number % 4}"
-            table.writerow(
-                [f"item{number}", "dev", "single", name, f"{number}.png", f"{number}.wav"]
-            )
 
 
 def follow(
@@ -370,16 +346,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="small models, to try the script")
     parser.add_argument("--follow", nargs=7, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
+    sys.path.insert(0, str(REPOSITORY))  # this is a file, not a module
     if args.follow:
-        sys.path.insert(0, str(REPOSITORY))  # torchrun starts a file, not a module
         return follow(*args.follow)
+    from moca_core.bench.items import draw_items
+
     out = args.folder or Path(os.environ.get("OUT") or "gpu-checks")
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     results: list[Result] = []
     with _scratch() as scratch:
         at = Places(out.absolute(), scratch, args.device, args.tiny)
-        draw_items(scratch / "data")
+        for _ in draw_items(scratch / "data", ITEMS):
+            pass
         for name in args.only or STEPS:
             left = args.budget - (time.monotonic() - began)
             if left < _LEAST_S:

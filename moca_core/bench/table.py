@@ -81,5 +81,10 @@ BENCHES: dict[str, Bench] = {
             "moca_core.bench.pma:measure",
             "matching of two pictures by one matrix product, and by unfolded windows; memory",
         ),
+        Bench(
+            "train",
+            "moca_core.bench.train:measure",
+            "an iteration of training with the feature cache and without; needs minutes on a CPU",
+        ),
     )
 }

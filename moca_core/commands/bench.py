@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repeats", type=count, default=5, metavar="N", help="how often to measure (5)"
     )
-    group = parser.add_argument_group("encoders and precision")
+    group = parser.add_argument_group("encoders, precision, pma and train")
     group.add_argument("--bundle", choices=BUNDLE_NAMES, help="which encoders")
     group.add_argument("--device", default="auto", metavar="auto|cpu|cuda:0", help="what computes")
     group.add_argument(
