@@ -42,12 +42,17 @@ class ByteCache:
         return value
 
     def put(self, key: Hashable, value: Sized) -> None:
-        """Keep a value, and drop the oldest ones beyond the limit."""
-        old = self._values.pop(key, None)
-        self.used_bytes += value.nbytes - (old.nbytes if old is not None else 0)
+        """Keep a value, and drop the oldest ones beyond the limit before it."""
+        self._drop(key)
+        while self._values and self.used_bytes + value.nbytes > self.limit_bytes:
+            self._drop(next(iter(self._values)))
         self._values[key] = value
-        while self.used_bytes > self.limit_bytes and len(self._values) > 1:
-            self.used_bytes -= self._values.popitem(last=False)[1].nbytes
+        self.used_bytes += value.nbytes
+
+    def _drop(self, key: Hashable) -> None:
+        value = self._values.pop(key, None)
+        if value is not None:
+            self.used_bytes -= value.nbytes
 
     def clear(self) -> None:
         """Drop everything."""

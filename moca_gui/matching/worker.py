@@ -92,7 +92,7 @@ class Matcher:
     """
 
     def __init__(self, source: MatchSource, cache: ByteCache | None = None) -> None:
-        self.cache = cache or ByteCache()
+        self.cache = ByteCache() if cache is None else cache
         self._source = source
         self._condition = threading.Condition()
         self._wanted: Request | None = None
