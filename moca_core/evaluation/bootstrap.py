@@ -113,27 +113,43 @@ class Bootstrap:
         None where fewer than two groups have a positive case, or a negative one.
         """
         scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
-        wins = _wins(scores[positive], scores[~positive])  # (P, N)
-        pairs = np.zeros((self.groups, wins.shape[1]))
-        np.add.at(pairs, self._of_case[positive], wins)
-        table = np.zeros((self.groups, self.groups))  # wins of a group's cases over another's
-        np.add.at(table.T, self._of_case[~positive], pairs.T)
-        counts = np.stack([positive, ~positive], axis=1).astype(np.float64)
-        counts = self._by_group(counts)  # (G, 2)
+        counts = self._by_group(
+            np.stack([positive, ~positive], axis=1).astype(np.float64)
+        )  # (G, 2)
         if (np.count_nonzero(counts, axis=0) < 2).any():
             return None
+        below = np.flatnonzero(counts[:, 1])  # the H groups with negative cases
+        wins = self._wins(scores, positive, below)
         found = []
         for weights in self._blocks():
-            bottom = (weights @ counts).prod(axis=1)
-            kept = bottom > 0
-            top = (weights @ table * weights).sum(axis=1)
-            found.append(top[kept] / bottom[kept])
+            pairs = (weights @ counts).prod(axis=1)
+            kept = pairs > 0
+            won = (weights @ wins * weights[:, below]).sum(axis=1)
+            found.append(won[kept] / pairs[kept])
         return self._interval(np.concatenate(found))
+
+    def _wins(
+        self, scores: NDArray[np.float64], positive: NDArray[np.bool_], below: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        """(G, H) pairs in which a positive case of a group scores above a negative one of another.
+
+        `below` are the H groups of the latter; ties count half.
+        """
+        wins = np.zeros((self.groups, len(below)))
+        for column, group in enumerate(below):
+            lower = scores[(self._of_case == group) & ~positive]
+            won = len(lower) * beaten(scores[positive], lower)
+            wins[:, column] = self._sums(won[:, None], self._of_case[positive])[:, 0]
+        return wins
 
     def _by_group(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, K) -> (G, K), sums over the cases of each group."""
+        return self._sums(values, self._of_case)
+
+    def _sums(self, values: NDArray[np.float64], of_case: NDArray[np.intp]) -> NDArray[np.float64]:
+        """(m, K) values of cases of the groups (m,) -> (G, K)."""
         sums = np.zeros((self.groups, values.shape[1]))
-        np.add.at(sums, self._of_case, values)
+        np.add.at(sums, of_case, values)
         return sums
 
     def _blocks(self) -> Iterator[NDArray[np.float64]]:
@@ -164,10 +180,12 @@ def auc(scores: ArrayLike, positive: ArrayLike) -> float | None:
     Ties count half. None without a case of both kinds.
     """
     scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
-    wins = _wins(scores[positive], scores[~positive])
-    return float(wins.mean()) if wins.size else None
+    upper, lower = scores[positive], scores[~positive]
+    return float(beaten(upper, lower).mean()) if len(upper) and len(lower) else None
 
 
-def _wins(upper: NDArray[np.float64], lower: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(P,), (N,) -> (P, N): 1 where the upper score is greater, 1/2 where they are equal."""
-    return (np.sign(upper[:, None] - lower[None, :]) + 1) / 2
+def beaten(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) the share of `others` below each value; equal ones count half."""
+    order = np.sort(others)
+    below = np.searchsorted(order, values, "left") + np.searchsorted(order, values, "right")
+    return np.asarray(below / (2 * len(order)), np.float64)

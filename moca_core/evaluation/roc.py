@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from moca_core.evaluation.bootstrap import auc
+from moca_core.evaluation.bootstrap import auc, beaten
 from moca_core.evaluation.metrics import standard_error
 
 
@@ -53,10 +53,9 @@ def roc(
     if area is None:
         return None
     steps = np.unique(scores)[::-1]
-    at_least = scores[None, :] >= steps[:, None]  # (thresholds, n)
     return Roc(
-        false=(0.0, *at_least[:, ~positive].mean(axis=1).tolist()),
-        true=(0.0, *at_least[:, positive].mean(axis=1).tolist()),
+        false=(0.0, *_at_least(scores[~positive], steps)),
+        true=(0.0, *_at_least(scores[positive], steps)),
         thresholds=tuple(steps.tolist()),
         area=area,
         area_se=_area_error(scores, positive, groups),
@@ -75,16 +74,15 @@ def _area_error(
     """
     upper, lower = scores[positive], scores[~positive]
     shares = np.empty(len(scores))
-    shares[positive] = _beaten(upper, lower) / len(upper)
-    shares[~positive] = (1 - _beaten(lower, upper)) / len(lower)
+    shares[positive] = beaten(upper, lower) / len(upper)
+    shares[~positive] = (1 - beaten(lower, upper)) / len(lower)
     # Each half sums to the area: what is left of it is a case's influence on the area.
     shares[positive] -= shares[positive].mean()
     shares[~positive] -= shares[~positive].mean()
     return standard_error((len(scores) * shares).tolist(), groups)
 
 
-def _beaten(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) the share of `others` below each value; equal ones count half."""
-    order = np.sort(others)
-    below = np.searchsorted(order, values, "left") + np.searchsorted(order, values, "right")
-    return np.asarray(below / (2 * len(order)), np.float64)
+def _at_least(values: NDArray[np.float64], thresholds: NDArray[np.float64]) -> tuple[float, ...]:
+    """The share of `values` that reaches each threshold."""
+    below = np.searchsorted(np.sort(values), thresholds, "left")
+    return tuple((1 - below / len(values)).tolist())
