@@ -34,7 +34,7 @@ from moca_gui.matching.bar import UNIT
 from moca_gui.matching.cache import ByteCache
 from moca_gui.matching.controls import ANYWHERE, ROWS
 from moca_gui.matching.pictures import Pick, Pictures
-from moca_gui.matching.source import EncoderChoice
+from moca_gui.matching.source import EncoderChoice, Found, LocalMatching, NeighbourQuery
 from moca_gui.matching.worker import Compared, Matcher, Request
 from moca_gui.opener import open_video
 from moca_gui.theme import LIGHT
@@ -341,6 +341,9 @@ def test_frames_by_number_and_time(dialog, qtbot):
         enter(text)
         assert dialog.message.text().startswith(f"{text}: no frame or time of one.mp4\nType a")
         assert right.position.text() == "20" and dialog.compared.pictures[1].frame == 20
+    with qtbot.assertNotEmitted(right.position_wanted):
+        qtbot.keyClick(right.position, Qt.Key.Key_Return)  # nothing was typed
+        qtbot.keyClick(right.position, Qt.Key.Key_Tab)
     qtbot.mouseClick(right.forward, Qt.MouseButton.LeftButton)
     compared_with(qtbot, dialog, lambda found: found.pictures[1].frame == 21)
     assert dialog.message.text() == ""
@@ -489,6 +492,34 @@ def test_a_neighbour_becomes_the_right_frame(dialog, source, clips, picture, tmp
     assert strip.folder is None
 
 
+def test_neighbours_of_the_core_come_with_small_pictures(
+    clips, picture, tmp_path, home, monkeypatch
+):
+    """The real search with a stand-in for the encoder: key frames first, then the folder."""
+    from moca_core.training import retrieval
+
+    def by_colour(rgbs):
+        means = np.stack([rgb.reshape(-1, 3).mean(axis=0) for rgb in rgbs]).astype(np.float32)
+        return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+    monkeypatch.setenv("MOCA_CACHE_DIR", str(home / "cache"))
+    monkeypatch.setattr(retrieval, "load_retriever", lambda bundle, device: by_colour)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "noise.png").write_bytes(picture.read_bytes())
+    (folder / "two.mp4").write_bytes(clips[1].read_bytes())
+    query = NeighbourQuery(Pick(clips[0], 10), folder, 1.0, "compact")
+    found = list(LocalMatching().neighbours(query))[-1]
+    assert isinstance(found, Found) and found.total == 2 + 1 + 3  # key frames, picture, frames
+    own = [one.time_s for one in found.neighbours if one.path == clips[0]]
+    assert sorted(own) == [0.0, 2.0]  # not the frame itself, which is a key frame, too
+    others = [one.path.name for one in found.neighbours if one.path != clips[0]]
+    assert sorted(others) == ["noise.png", "two.mp4"]
+    assert {max(image.width(), image.height()) for image in found.thumbs} == {90, 150}
+    likeness = [one.likeness for one in found.neighbours]
+    assert likeness == sorted(likeness, reverse=True)
+
+
 def test_a_search_is_cancelled_and_fails(dialog, source, qtbot):
     strip, window = dialog.strip, main_window(dialog)
     source.search_gate = threading.Event()
@@ -556,24 +587,23 @@ def test_requests_that_never_pause_get_answers(clips, picture):
     """While a clip plays each frame's answer comes too late; every other one is given."""
     source = FakeMatching()
     matcher = Matcher(source)
-    events: list[object] = []
+    asked, looks = [], []
     answered = threading.Event()
 
     def run():
         for event in matcher.events():
-            events.append(event)
             if isinstance(event, Compared):
+                looks.append(len(asked))
                 answered.set()
 
     def request(number):
         picks = Pick(clips[0], number), Pick(picture)
         return Request(number, picks, EncoderChoice("compact"), PmaConfig())
 
-    asked = []
-    features = FakeMatching.load
+    plain_load = source.load
 
     def load(choice, stopped):
-        encoder = features(source, choice, stopped)
+        encoder = plain_load(choice, stopped)
         plain = encoder.features
 
         def slow(rgb, heard):
@@ -592,6 +622,7 @@ def test_requests_that_never_pause_get_answers(clips, picture):
     matcher.stop()
     thread.join(5)
     assert not thread.is_alive() and source.closed == 1
+    assert looks[0] <= 4
 
 
 def test_what_is_kept_is_bounded(clips):
