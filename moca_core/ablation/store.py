@@ -7,6 +7,7 @@ was scored, are all that is needed to go on.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -20,8 +21,9 @@ from moca_core.evaluation.runner import make_report
 from moca_core.export.results import prepare_folder
 from moca_core.fileio import write_bytes, write_json
 from moca_core.models.filelock import FileLock
+from moca_core.training.checkpoint import LAST
 
-SWEEP, ROWS, LOG = "sweep.toml", "rows", "log.txt"
+SWEEP, ROWS = "sweep.toml", "rows"
 RUN = "train"
 _FACTS, _REPORT, _RECORDS = "row.json", "report.json", "records.jsonl"
 _LOCK = ".lock"
@@ -131,23 +133,32 @@ def occupied(folder: Path) -> FileLock:
 def keep_sweep(sweep: Sweep, folder: Path) -> None:
     """Write the sweep into its folder.
 
+    Before anything is trained or scored there is nothing to lose: settings may be put right.
+
     Raises
     ------
     ConfigError : another sweep is there.
     """
-    path = folder / SWEEP
-    if path.exists():
+    path, rows = folder / SWEEP, folder / ROWS
+    begun = any(any(rows.glob(name)) for name in ("*/records*.jsonl", f"*/{RUN}/{LAST}"))
+    if begun and path.exists():
         old, new = _settings(load_sweep(path)), _settings(sweep)
         for name in (*old, *new):
-            if old.get(name) != new.get(name):
+            before, now = (_shown(settings.get(name)) for settings in (old, new))
+            if before != now:
                 raise ConfigError(
-                    f"{folder}: another sweep is there, with {name} = {old.get(name)!r} and not "
-                    f"{new.get(name)!r}",
+                    f"{folder}: another sweep is there ({name}: {before}, not {now})",
                     "Choose another folder, or go on with that one: "
                     f"moca ablate {path} --out {folder}",
                 )
+    elif path.exists():
+        shutil.rmtree(rows, ignore_errors=True)
     # Title and plot may change at any time.
     sweep.save(path)
+
+
+def _shown(value: object) -> str:
+    return "its default" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _settings(sweep: Sweep) -> dict[str, object]:

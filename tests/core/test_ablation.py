@@ -501,6 +501,18 @@ def test_another_sweep_is_refused(bundle: Looks, data: Path, tmp_path: Path) -> 
     assert len(of_kind(events, RowEvent)) == 4
 
 
+def test_before_anything_was_scored_settings_may_be_put_right(
+    bundle: Looks, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(DatasetError):
+        events_of(sweep_of(tmp_path, THRESHOLDS, data).changed([("data.split", "no")]), out)
+    events_of(sweep_of(tmp_path, CLUSTERS, data), out, stop=lambda: True)
+    (out / "rows" / "000-old").mkdir(parents=True)
+    events_of(sweep_of(tmp_path, THRESHOLDS, data), out)
+    assert len(list((out / "rows").iterdir())) == 4
+
+
 def test_one_sweep_at_a_time_in_a_folder(bundle: Looks, data: Path, tmp_path: Path) -> None:
     sweep, out = sweep_of(tmp_path, THRESHOLDS, data), tmp_path / "out"
     with store.occupied(out), pytest.raises(StorageError, match="a sweep is going on there"):

@@ -115,7 +115,7 @@ def test_another_sweep_in_the_folder_names_the_remedy(
     assert ablate(tmp_path, THRESHOLDS, data, "--quiet") == DONE
     assert ablate(tmp_path, THRESHOLDS, data, "--quiet", "--limit", "3") == FAILED
     err = capsys.readouterr().err
-    assert "another sweep is there, with data.limit = None and not 3" in err
+    assert "another sweep is there (data.limit: its default, not 3)" in err
     assert "Choose another folder" in err
 
 
