@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from moca_core.commands import method
 from moca_core.config import fingerprint
 from moca_core.errors import ConfigError, MediaError, StorageError
-from moca_core.media.probe import clip_hash
 from moca_core.types import FrameEvent, NoteEvent, SegmentEvent
 
 if TYPE_CHECKING:
@@ -163,6 +162,8 @@ class ClipJob:
 
     @cached_property
     def _clip_hash(self) -> str:
+        from moca_core.media.probe import clip_hash
+
         return clip_hash(self.clip)
 
     @cached_property

@@ -46,7 +46,7 @@ HELP = (
     "IoU and F of each class over the frames in which it is true or claimed. More is in "
     "docs/guide/evaluation.md."
 )
-_BESIDE_THE_POINT = ("versions", "device", "fingerprint", "dataset", "split", "limit", "compile")
+_BESIDE_THE_POINT = ("versions", "device", "fingerprint", "dataset", "split", "limit")
 """What the report says of a run that doesn't change the numbers of a case."""
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 HELP = (
     "Find what makes the sound in video clips. Writes DIR/<clip>/masks/frame_000123.png, "
     "objects.json and summary.json. Results are kept: a second run is instant, and one that was "
-    "stopped continues."
+    "stopped continues. Several processes share the clips: torchrun --nproc-per-node N -m "
+    "moca_core.cli segment ..."
 )
 # Numbers are held in memory; more of them are no list that anybody typed on purpose.
 MOST_LISTED = 1_000_000
