@@ -56,6 +56,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("ablate", "moca_core.commands.ablate", "one setting after another, over seeds"),
     Command("export", "moca_core.commands.export", "results in the formats of other tools"),
     Command("match", "moca_core.commands.match", "compare two pictures place by place"),
+    Command("cache", "moca_core.commands.cache", "what is kept on disk to be quick; clear it"),
     Command("weights", "moca_core.commands.weights", "list, fetch and check the weights files"),
     Command("doctor", "moca_core.commands.doctor", "check that this machine has what is needed"),
     Command("bench", "moca_core.commands.bench", "measure speed and memory on this machine"),

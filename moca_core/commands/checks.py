@@ -17,6 +17,7 @@ from pathlib import Path
 
 from moca_core import paths
 from moca_core.commands import gui
+from moca_core.commands.cache_checks import kept_features
 from moca_core.commands.findings import Finding, Status
 from moca_core.commands.weights_checks import weights_files
 from moca_core.errors import MocaError
@@ -271,6 +272,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     device,
     weights_files,
     cache,
+    kept_features,
     media,
     resources,
     window,

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from moca_core.errors import StorageError
 from moca_core.models.filelock import FileLock
+from moca_core.training.feature_folders import InUse, make_room
 
 _HINT = "Free some space, or set MOCA_CACHE_DIR to a folder on a larger disk."
 _ITEMSIZE = 2  # float16
@@ -61,7 +62,8 @@ class FeatureCache:
 
     Parameters
     ----------
-    folder : one for each set of encoders and first adapted block; made if it isn't there.
+    folder : one for each set of encoders, first adapted block, and data; made if it isn't there,
+        and kept from being removed until the cache is closed.
     shape : of one item.
     shard : name of the files that this process writes; processes side by side have their own. All
         shards are read.
@@ -76,9 +78,10 @@ class FeatureCache:
         self.folder, self.shape, self.shard = folder, shape, shard
         self._rows: dict[str, tuple[str, int]] = {}
         self._maps: dict[tuple[str, str], NDArray[np.float16]] = {}
-        with ExitStack() as files:
+        with ExitStack() as files, ExitStack() as used:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                self._use = InUse(folder)
+                used.callback(self._use.close)
                 if not files.enter_context(FileLock(folder / f"{shard}.lock")).acquire():
                     raise ShardTakenError(
                         f"{folder}: another process is writing features there",
@@ -91,7 +94,7 @@ class FeatureCache:
                 raise StorageError(
                     f"{folder}: features can't be kept ({error.strerror or error})", _HINT
                 ) from error
-            self._files = files.pop_all()
+            self._files, self._used = files.pop_all(), used.pop_all()
 
     def __contains__(self, key: str) -> bool:
         return key in self._rows
@@ -133,6 +136,7 @@ class FeatureCache:
 
     def visual(self, keys: Sequence[str]) -> NDArray[np.float32]:
         """(B, 1 + N, Dv) float32 of items that are there; raises `KeyError`."""
+        self._use.touch()
         return np.stack([self._row(key, "visual") for key in keys]).astype(np.float32)
 
     def audio(self, keys: Sequence[str]) -> NDArray[np.float32]:
@@ -140,8 +144,13 @@ class FeatureCache:
         return np.stack([self._row(key, "audio") for key in keys]).astype(np.float32)
 
     def ensure_space(self, count: int) -> None:
-        """Raise `StorageError` unless the disk has room for so many more items."""
-        needed, free = count * self.shape.item_bytes, shutil.disk_usage(self.folder).free
+        """Raise `StorageError` unless the disk has room for so many more items.
+
+        Features of other data that weren't used for longest make room, see `feature_folders`.
+        """
+        needed = count * self.shape.item_bytes
+        make_room(self.folder, needed)
+        free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise StorageError(
                 f"{self.folder}: features of {count} items need {needed / 1e9:.1f} GB, "
@@ -167,6 +176,7 @@ class FeatureCache:
         """Release the files. May be called twice."""
         self._maps.clear()
         self._files.close()
+        self._used.close()
 
     def _row(self, key: str, kind: str) -> NDArray[np.float16]:
         shard, row = self._rows[key]

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moca_core import paths
 from moca_core.config import fingerprint, load_toml, save_toml
 from moca_core.device import DeviceChoice, choose_device
 from moca_core.errors import ConfigError, DatasetError, StorageError
@@ -34,6 +33,7 @@ from moca_core.training.examples import (
     fill,
     sound_numbers,
 )
+from moca_core.training.feature_folders import folder_of
 from moca_core.training.layouts import Choice, index_items
 from moca_core.training.learner import Learner
 from moca_core.training.log import RunLog
@@ -257,7 +257,7 @@ def _features(
     name = f"{config.bundle}-{first}-{shape.visual[0]}-{shape.audio[0]}"
     if frozen.identity:
         name += f"-{frozen.identity}"
-    folder = paths.cache_dir() / "training" / f"features-{name}"
+    folder = folder_of(name, items.root)
     keys = feature_keys(items)
     cache = open_cache(folder, shape, own.rank, own.count)
     try:
