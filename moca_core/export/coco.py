@@ -1,4 +1,4 @@
-"""COCO's instances: `annotations.json`, and the pictures of the key frames in `images/`."""
+"""COCO's instances: `annotations.json`, and the pictures in `images/`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moca_core.export.exporter import (
     check_clips,
     class_names,
     jpeg,
-    key_pictures,
+    pictured,
     put,
 )
 from moca_core.export.polygons import edge_polygons
@@ -34,12 +34,12 @@ SEGMENTATION = {
 def write(
     clips: Sequence[ClipResults], out: Path, settings: ExportSettings
 ) -> Iterator[ExportEvent]:
-    """Write `annotations.json`, and `images/<clip>/frame_000123.jpg` for every key frame."""
+    """Write `annotations.json`, and `images/<clip>/frame_000123.jpg` of all frames with a mask."""
     check_clips(clips)
     categories = {name: number for number, name in enumerate(class_names(clips), start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for item in key_pictures(clips):
+    for item in pictured(clips):
         if isinstance(item, StageEvent | NoteEvent):
             yield item
             continue
@@ -77,6 +77,7 @@ def _image(number: int, name: str, clip: ClipResults, result: FrameResult) -> di
         "clip": clip.name,
         "frame": result.frame,
         "time_s": result.time_s,
+        "key": result.key,
         "reason": result.reason,
         "coarse": result.coarse,
     }

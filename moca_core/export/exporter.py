@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from moca_core.errors import ConfigError, MediaError, StorageError
+from moca_core.export.following import explained, masked_frames
 from moca_core.export.reading import ClipResults
 from moca_core.fileio import write_bytes
 from moca_core.types import FrameResult, NoteEvent, RgbImage, StageEvent
@@ -114,34 +115,50 @@ def check_clips(clips: Sequence[ClipResults]) -> None:
         clip.clip_path()
 
 
+def named(clips: Sequence[ClipResults]) -> str:
+    """The clips in a word, for messages."""
+    more = f" and {len(clips) - 1} more" if len(clips) > 1 else ""
+    return f"{clips[0].name}{more}"
+
+
 def class_names(clips: Sequence[ClipResults]) -> list[str]:
     """Names of all objects of all clips, sorted."""
     return sorted(set[str]().union(*(clip.object_names() for clip in clips)))
 
 
-def key_pictures(
+def pictured(
     clips: Sequence[ClipResults],
 ) -> Iterator[tuple[ClipResults, FrameResult, RgbImage] | ExportEvent]:
-    """The key frames of the clips with their pictures, (H, W, 3) uint8, and events between.
+    """The frames with masks and their pictures, (H, W, 3) uint8, and events between.
 
-    Frames that can't be decoded are left out, which a note tells at the end of a clip; another
-    tells that frames between key frames have no objects on disk.
+    Objects between key frames are those of the nearer one, moved and cut to the mask on disk.
+    Frames that can't be decoded, or of whose mask a part belongs to no object, are left out, which
+    notes tell at the end of a clip.
     """
-    done, total = 0, sum(len(clip.rows) for clip in clips)
+    done, total = 0, sum(len(clip.numbers) for clip in clips)
     for clip in clips:
-        missed: list[int] = []
+        missed, unexplained, found = [], 0, 0
         with clip.video() as video:
-            for number in clip.rows:
-                yield StageEvent(f"Pictures of {clip.name}", done, total)
-                done += 1
-                try:
-                    rgb = video.frame(number)
-                except MediaError:
-                    missed.append(number)
+            for result in masked_frames(clip, video):
+                yield StageEvent(f"Pictures of {clip.name}", min(done, total), total)
+                done, found = done + 1, found + 1
+                if not explained(result):
+                    unexplained += 1
                     continue
-                yield clip, clip.key(number), rgb
+                try:
+                    rgb = video.frame(result.frame)
+                except MediaError:
+                    missed.append(result.frame)
+                    continue
+                yield clip, result, rgb
         yield from missed_note(clip, missed)
-        yield from between_note(clip)
+        if unexplained:
+            yield NoteEvent(
+                f"{clip.name}: {unexplained} frames between key frames are left out: something "
+                "sounds there that no key frame shows"
+            )
+        if found < len(clip.numbers):
+            yield from between_note(clip)
 
 
 def missed_note(clip: ClipResults, missed: Sequence[int]) -> Iterator[NoteEvent]:

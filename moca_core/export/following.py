@@ -19,8 +19,8 @@ from moca_core.pipeline.propagate import FlowTracker, Motion, small_grey
 from moca_core.pipeline.schedule import Span, schedule
 from moca_core.types import FrameResult, SoundingObject
 
-_UNKNOWN = "sounding"
-"""Name of what sounds and no key frame's object has come to."""
+_UNKNOWN, _UNKNOWN_NUMBER = "sounding", 0
+"""Name and number of what sounds and no key frame's object has come to."""
 
 
 def every_frame(clip: ClipResults, video: VideoReader) -> Iterator[FrameResult]:
@@ -38,6 +38,18 @@ def every_frame(clip: ClipResults, video: VideoReader) -> Iterator[FrameResult]:
         return
     for span in spans:
         yield from _span(clip, video, span)
+
+
+def masked_frames(clip: ClipResults, video: VideoReader) -> Iterator[FrameResult]:
+    """Results for the frames with a mask on disk, ascending; raises `StorageError`."""
+    if not clip.between:
+        return map(clip.key, clip.rows)
+    return (result for result in every_frame(clip, video) if clip.has_mask(result.frame))
+
+
+def explained(result: FrameResult) -> bool:
+    """False if something sounds that isn't an object of a key frame."""
+    return all(item.number != _UNKNOWN_NUMBER for item in result.objects)
 
 
 def ends(clip: ClipResults, video: VideoReader) -> tuple[int, int]:
@@ -135,5 +147,5 @@ def _cut(objects: tuple[SoundingObject, ...], union: np.ndarray) -> tuple[Soundi
     for item in found:
         rest &= ~item.mask
     if rest.any():
-        found.append(SoundingObject(0, _UNKNOWN, 0.0, rest))
+        found.append(SoundingObject(_UNKNOWN_NUMBER, _UNKNOWN, 0.0, rest))
     return tuple(found)

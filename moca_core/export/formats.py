@@ -50,9 +50,9 @@ FORMATS = {
             "masks as pictures: of all objects, of each, and numbered",
             needs_clip=False,
             options=(),
-            kept="every mask to the pixel, frame numbers, times, reasons, numbers, names, scores, "
-            "boxes, what was heard",
-            lost="maps",
+            kept="every mask to the pixel, frame numbers, times, reasons; of key frames objects "
+            "with numbers, names, scores, boxes, and what was heard",
+            lost="objects of frames between key frames, maps",
         ),
         Format(
             "avsbench",
@@ -70,9 +70,9 @@ FORMATS = {
             "COCO instances: annotations.json and pictures",
             needs_clip=True,
             options=("segmentation",),
-            kept="objects of key frames to the pixel, names as categories, boxes, areas, scores, "
-            "numbers; frame numbers, times and reasons as keys of our own",
-            lost="frames between key frames, sound, maps, what was heard",
+            kept="objects of all frames with a mask, to the pixel, names as categories, boxes, "
+            "areas, scores, numbers; frame numbers, times and reasons as keys of our own",
+            lost="sound, maps, what was heard",
         ),
         Format(
             "yolo",
@@ -80,9 +80,9 @@ FORMATS = {
             "YOLO segmentation labels: polygons, pictures, data.yaml",
             needs_clip=True,
             options=("split",),
-            kept="objects of key frames as polygons (IoU above .98), names as classes; "
-            "frame numbers in the names of files",
-            lost="frames between key frames, numbers, scores, times, reasons, sound, maps",
+            kept="objects of all frames with a mask, as polygons (IoU above .98), names as "
+            "classes; frame numbers in the names of files",
+            lost="numbers, scores, times, reasons, sound, maps",
         ),
         Format(
             "video",

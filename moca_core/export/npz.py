@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from moca_core.errors import StorageError
-from moca_core.export.exporter import ExportEvent, ExportSettings
+from moca_core.export.exporter import ExportEvent, ExportSettings, named
 from moca_core.export.reading import ClipResults
 from moca_core.fileio import atomic_write
 from moca_core.types import NoteEvent, StageEvent
@@ -37,7 +37,7 @@ def write(
         yield from _write_clip(clip, numbers, out / f"{clip.name}.npz", place, len(clips))
         written += 1
     if not written:
-        raise StorageError(f"{clips[0].folder}: holds no maps", _REMEDY)
+        raise StorageError(f"{named(clips)}: no maps were saved", _REMEDY)
 
 
 def _write_clip(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -192,7 +193,8 @@ def _folders_with_results(root: Path) -> list[Path]:
 def _read(folder: Path, moved: Path | None) -> ClipResults:
     rows = _rows(folder)
     summary = _summary(folder)
-    clip = Path(summary["clip"]) if summary.get("clip") else None
+    named = summary.get("clip")
+    clip = Path(named) if named and isinstance(named, str) else None
     if moved is not None:
         clip = moved / clip.name if moved.is_dir() and clip is not None else moved
     saved = (path.stem.removeprefix("frame_") for path in folder.glob("masks/frame_*.png"))
@@ -213,17 +215,27 @@ def _read(folder: Path, moved: Path | None) -> ClipResults:
 def _rows(folder: Path) -> dict[int, dict[str, Any]]:
     path = folder / OBJECTS
     try:
-        found = {int(row["frame"]): row for row in json.loads(path.read_bytes())["frames"]}
-        sizes = {tuple(row["size"]) for row in found.values()}
-        for row in found.values():
-            float(row["time"]), [str(item["name"]) for item in row["objects"]]
+        rows = json.loads(path.read_bytes())["frames"]
+        found = {_number(row): row for row in rows}
+        sizes = {tuple(map(int, row["size"])) for row in rows}
     except _DAMAGE as error:
         raise _damaged(path, str(error) or type(error).__name__) from error
     if not found:
         raise StorageError(f"{path}: holds no key frame", _AGAIN)
-    if len(sizes) > 1 or min(found) < 0 or not all(min(size) > 0 for size in sizes):
-        raise _damaged(path, "frames of different sizes")
+    if len(sizes) > 1 or any(len(size) != 2 or min(size) < 1 for size in sizes):
+        raise _damaged(path, "frames of different sizes, or of none")
     return dict(sorted(found.items()))
+
+
+def _number(row: Mapping[str, Any]) -> int:
+    """The frame's number, of an entry that has what is read before its masks are."""
+    number = int(row["frame"])
+    if number < 0 or not math.isfinite(row["time"]):
+        raise ValueError(f"frame {number} at {row['time']} s")
+    for item in row["objects"]:
+        if not isinstance(item["name"], str):
+            raise TypeError(f"frame {number}: an object is named {item['name']!r}")
+    return number
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -239,7 +251,9 @@ def _result(row: Mapping[str, Any]) -> FrameResult:
     """A frame from its entry in `objects.json` (`results.objects_row`)."""
     height, width = row["size"]
     objects = [
-        SoundingObject(item["number"], item["name"], item["score"], rle.decode(item["rle"]))
+        SoundingObject(
+            int(item["number"]), item["name"], float(item["score"]), rle.decode(item["rle"])
+        )
         for item in row["objects"]
     ]
     if any(item.mask.shape != (height, width) for item in objects):
@@ -251,10 +265,10 @@ def _result(row: Mapping[str, Any]) -> FrameResult:
         size=(height, width),
         # An object without a pixel is none.
         objects=tuple(item for item in objects if item.mask.any()),
-        reason=row["reason"],
-        window_s=(start_s, stop_s),
-        coarse=row["coarse"],
-        heard=tuple((item["name"], item["weight"]) for item in row["heard"]),
+        reason=str(row["reason"]),
+        window_s=(float(start_s), float(stop_s)),
+        coarse=bool(row["coarse"]),
+        heard=tuple((str(item["name"]), float(item["weight"])) for item in row["heard"]),
     )
 
 

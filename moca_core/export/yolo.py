@@ -12,7 +12,7 @@ from moca_core.export.exporter import (
     check_clips,
     class_names,
     jpeg,
-    key_pictures,
+    pictured,
     put,
 )
 from moca_core.export.polygons import centre_polygons
@@ -32,7 +32,7 @@ def write(
     check_clips(clips)
     split = settings.split or DEFAULT_SPLIT
     names = class_names(clips)
-    for item in key_pictures(clips):
+    for item in pictured(clips):
         if isinstance(item, StageEvent | NoteEvent):
             yield item
             continue

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from core.export_fakes import (
+    COUNT,
     FPS,
     KEYS,
     SILENT,
@@ -16,12 +17,14 @@ from core.export_fakes import (
     footage,
     islands,
     result,
+    ring,
     write_results,
 )
 from data.make_clips import read_number
 from PIL import Image, ImageDraw
 
 from moca_core.export.exporter import ExportSettings
+from moca_core.media.video import VideoReader
 from moca_core.types import Mask
 
 
@@ -126,3 +129,26 @@ def test_parts_are_polygons_of_one_object(export):
         assert all(
             set(row["segmentation"]) == {"size", "counts"} for row in table(folder)["annotations"]
         )
+
+
+def test_frames_between_have_the_objects_of_the_nearer_key_frame(tmp_path, monkeypatch):
+    """Where nothing moves they stay where they are, as far as the frame's own mask says."""
+    results = write_results(tmp_path / "farm", footage(tmp_path), frames="all")
+    monkeypatch.setattr(VideoReader, "frame", lambda self, index: np.zeros((*SIZE, 3), np.uint8))
+    (note,) = exported("coco", results, tmp_path / "out")
+    assert note.startswith("farm: 4 frames between key frames are left out: something sounds")
+    found = table(tmp_path / "out")
+    images = {row["id"]: row for row in found["images"]}
+    frames = [row["frame"] for row in found["images"]]
+    # Nearer to the silent key frame than to the one before it: not known which object it is.
+    assert frames == [number for number in range(COUNT) if number not in range(26, 30)]
+    assert [row["frame"] for row in found["images"] if row["key"]] == list(KEYS)
+    assert images[16]["time_s"] == pytest.approx(1.5)
+    seen = dict.fromkeys(frames, 0)
+    for row in found["annotations"]:
+        seen[images[row["image_id"]]["frame"]] += 1
+        segmentation = row["segmentation"]
+        mask = decoded(segmentation["counts"], segmentation["size"])
+        truth = ring() if row["category_id"] == 2 else islands()
+        np.testing.assert_array_equal(mask, truth)
+    assert (seen[5], seen[16], seen[22], seen[33], seen[48]) == (1, 1, 2, 0, 2)

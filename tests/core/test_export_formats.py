@@ -279,9 +279,8 @@ def test_frames_that_cannot_be_decoded_are_named(results, tmp_path, monkeypatch)
 
 def test_objects_of_key_frames_only_are_told(clip, tmp_path):
     results = write_results(tmp_path / "farm", clip, frames="all")
-    for name in ("png", "coco", "yolo"):
-        (note,) = exported(name, results, tmp_path / name)
-        assert re.search(r"6 key frames only; the 54 frames between", note)
+    (note,) = exported("png", results, tmp_path / "out")
+    assert re.search(r"6 key frames only; the 54 frames between", note)
 
 
 def test_a_folder_that_cannot_be_written(results, tmp_path):

@@ -56,7 +56,7 @@ def test_the_archive_is_packed_and_whole(results, tmp_path):
 def test_results_without_maps(results, tmp_path):
     for path in (results / "maps").iterdir():
         path.unlink()
-    with pytest.raises(StorageError, match="holds no maps") as caught:
+    with pytest.raises(StorageError, match="farm: no maps were saved") as caught:
         exported("npz", results, tmp_path / "out")
     assert "--save-maps" in caught.value.hint
 

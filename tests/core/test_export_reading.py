@@ -95,6 +95,11 @@ def test_objects_without_a_pixel_are_none(results):
         (lambda content: content["frames"][1].pop("time"), "time"),
         (lambda content: content["frames"][1].update(size=[1, 2]), "different sizes"),
         (lambda content: content["frames"][1].update(size="big"), "objects.json: is damaged"),
+        (lambda content: [row.update(size=[0, 4]) for row in content["frames"]], "or of none"),
+        (lambda content: [row.update(size=[4]) for row in content["frames"]], "or of none"),
+        (lambda content: content["frames"][1].update(frame=-1), "frame -1"),
+        (lambda content: content["frames"][1].update(time=float("nan")), "nan s"),
+        (lambda content: content["frames"][1]["objects"][0].update(name=None), "named None"),
         (lambda content: content["frames"].clear(), "no key frame"),
     ],
 )
@@ -118,6 +123,7 @@ def test_what_is_no_table(results, text):
         lambda row: row["objects"][0]["rle"].update(counts="0"),
         lambda row: row["objects"][0]["rle"].update(size=[4, 4], counts="`0"),
         lambda row: row["objects"][0].pop("score"),
+        lambda row: row["objects"][0].update(score="high"),
         lambda row: row.pop("window"),
     ],
 )
@@ -164,7 +170,7 @@ def test_a_clip_that_moved(results, clip, tmp_path):
             assert video.info.frame_count == COUNT
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"clip": 5, "request": []}'])
 def test_without_a_summary_the_masks_are_still_there(results, content):
     (results / "summary.json").write_text(content)
     found = only(results)

@@ -24,6 +24,7 @@ from moca_core.export.exporter import (
     ExportSettings,
     between_note,
     check_clips,
+    named,
     times_of,
 )
 from moca_core.export.reading import ClipResults
@@ -77,7 +78,7 @@ def write(
         yield from _lost(clip, tree)
     if not rows:
         raise StorageError(
-            f"{', '.join(clip.name for clip in clips)}: nothing to export as {tree.name}",
+            f"{named(clips)}: nothing to export as {tree.name}",
             f"It takes clips with sound and a result in each of {_shortest(tree)} seconds on end.",
         )
     write_table(tree, folder, rows)
