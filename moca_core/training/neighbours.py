@@ -132,17 +132,17 @@ def look(
         clip are so alike that they would push out all others.
     bundle : names the features in what is remembered.
     clip : that shows `rgb`; it isn't looked at again where only the best one counts.
-    count : how many neighbours.
+    count : how many neighbours, of each set an equal share.
 
     Raises
     ------
     WeightsError : what the encoder makes of a picture isn't a number.
     """
     query = rounded(retrieve([rgb]))[0].astype(np.float32)
-    ranking = _Ranking(count)
+    rankings = [_Ranking(count // len(sets)) for _ in sets]
     total = sum(len(items) for items, _ in sets)
     done, told = 0, time.monotonic()
-    for items, best_only in sets:
+    for ranking, (items, best_only) in zip(rankings, sets, strict=True):
         with remembered("features", items.root) as memory:
             for part in _parts(items):
                 before, done = done, done + len(part)
@@ -157,16 +157,16 @@ def look(
                 ranking.add(part, found.astype(np.float32) @ query / SCALE**2, best_only)
                 if time.monotonic() - told > _EVERY_S:
                     told = time.monotonic()
-                    yield ranking.event(done, total)
-    yield ranking.event(total, total)
+                    yield _event(rankings, done, total)
+    yield _event(rankings, total, total)
 
 
 class _Ranking:
-    """The most alike pictures so far."""
+    """The most alike pictures of a set so far."""
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._best: list[Neighbour] = []
+        self.best: list[Neighbour] = []
         self.left_out: list[str] = []
 
     def add(self, items: ItemSet, likeness: NDArray[np.float32], best_only: bool) -> None:
@@ -181,11 +181,17 @@ class _Ranking:
                 if one.path not in best or one.likeness > best[one.path].likeness:
                     best[one.path] = one
             new = list(best.values())
-        ranked = sorted([*self._best, *new], key=lambda one: -one.likeness)
-        self._best = ranked[: self._count]
+        self.best = _ranked([*self.best, *new])[: self._count]
 
-    def event(self, done: int, total: int) -> NeighboursEvent:
-        return NeighboursEvent(tuple(self._best), done, total, tuple(self.left_out))
+
+def _ranked(found: list[Neighbour]) -> list[Neighbour]:
+    return sorted(found, key=lambda one: -one.likeness)
+
+
+def _event(rankings: Sequence[_Ranking], done: int, total: int) -> NeighboursEvent:
+    best = _ranked([one for ranking in rankings for one in ranking.best])
+    left_out = [what for ranking in rankings for what in ranking.left_out]
+    return NeighboursEvent(tuple(best), done, total, tuple(left_out))
 
 
 def _parts(items: ItemSet) -> Iterator[ItemSet]:

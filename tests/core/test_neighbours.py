@@ -10,6 +10,7 @@ from data.make_clips import ClipSpec, make_clip, read_number
 from PIL import Image
 
 from moca_core.errors import DatasetError
+from moca_core.media.still import open_still
 from moca_core.training.neighbours import (
     KEY_FRAMES,
     NeighboursEvent,
@@ -85,8 +86,6 @@ def test_own_frames_without_the_frame_itself(clip):
     times = [number / 10 for number in range(0, 30, 5)]
     items = own_frames(clip, times, 1.0)
     assert [item.image_s for item in items] == [0.0, 0.5, 1.5, 2.0, 2.5]
-    from moca_core.media.still import open_still
-
     rgb = open_still(clip, 1.2).rgb
     found = list(look(rgb, [(items, False)], by_number, "fake", clip, 2))[-1]
     assert [one.time_s for one in found.neighbours] == [1.5, 0.5]
@@ -103,11 +102,26 @@ def test_one_frame_of_each_other_clip(clip, tmp_path):
         (folder / name).write_bytes(clip.read_bytes())
     items = ended(folder_pictures(folder, 1.0))
     assert [item.image_s for item in items] == [0.5, 1.5, 2.5] * 2
-    from moca_core.media.still import open_still
-
     rgb = open_still(clip, 1.6).rgb
     found = list(look(rgb, [(items, True)], by_number, "fake", folder / "b.mp4"))[-1]
     assert [(one.path.name, one.time_s) for one in found.neighbours] == [("a.mp4", 1.5)]
+
+
+def test_each_set_has_its_share(clip, tmp_path):
+    """Frames of the clip itself are nearest, and leave room for the folder's all the same."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(clip.read_bytes())
+    own = own_frames(clip, [0.5, 1.0, 1.5, 2.0], 0.0)
+    sets = [(own, False), (ended(folder_pictures(folder, 3.0)), True)]
+    rgb = open_still(clip, 0.0).rgb
+    found = list(look(rgb, sets, by_number, "fake", clip, 4))[-1]
+    assert [(one.path.name, one.time_s) for one in found.neighbours] == [
+        ("count.mp4", 0.5),
+        ("count.mp4", 1.0),
+        ("a.mp4", 1.5),
+    ]
+    assert found.total == 5
 
 
 def test_features_are_made_once(tmp_path):
