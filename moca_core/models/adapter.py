@@ -229,6 +229,7 @@ class Adapter(nn.Module):
         mask: Tensor | None = None,
         stop: int | None = None,
         watch: Watch | None = None,
+        left: Tensor | None = None,
     ) -> Tensor:
         """Run a frozen trunk from the first adapted block on, with the adapters.
 
@@ -243,6 +244,8 @@ class Adapter(nn.Module):
         stop : as of `Trunk.run`: the first block that isn't run.
         watch : is given the (B, N) attention map of each adapted block, by its number; for a
             `dict`, pass `maps.__setitem__`.
+        left : (B, 1 + N, Dv) that leave block `config.entry` without its adapter, if that is known:
+            it doesn't depend on the sound either, and isn't computed then.
 
         Returns
         -------
@@ -256,7 +259,8 @@ class Adapter(nn.Module):
         self._check(trunk, tokens, audio, mask)
         tokens, audio = _recordable(tokens), _recordable(audio)
         for number in range(len(trunk.blocks))[self.config.entry : stop]:
-            before, tokens = tokens, trunk.blocks[number](tokens)
+            before, known = tokens, left if number == self.config.entry else None
+            tokens = trunk.blocks[number](tokens) if known is None else _recordable(known)
             if number not in self.config.blocks:
                 continue
             update, attention = self.update(number, before, audio, mask)

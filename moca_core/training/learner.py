@@ -12,6 +12,7 @@ from moca_core.models.adapter import Adapter
 from moca_core.models.vit import Trunk
 from moca_core.pipeline import pma
 from moca_core.training.config import TrainConfig
+from moca_core.training.entered import EntryBlock
 from moca_core.training.losses import attended, contrast, triplet
 from moca_core.training.processes import gathered
 
@@ -88,6 +89,7 @@ class Learner(nn.Module):
         self.head = EvidenceHead(*widths) if config.alignment else None
         # In a tuple, so that its weights are neither moved, trained nor saved.
         self._trunk = (trunk,)
+        self._entry = EntryBlock(trunk, adapter.config.entry)
         self._stop, self._grid, self._config = stop, grid, config
         self._pma = pma.PmaConfig(
             window=config.pma_window,
@@ -100,13 +102,14 @@ class Learner(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss of B triplets, and its parts and shares by name, detached."""
         config = self._config
-        pictures = [batch.anchor, batch.positive, batch.negative]
-        sounds = [batch.audio] * 3
+        pictures = torch.cat([batch.anchor, batch.positive, batch.negative])
+        left, sounds = self._entry(pictures), [batch.audio] * 3
+        count = len(batch.anchor)
         if config.audio_negatives:
-            pictures.append(batch.anchor)
+            pictures, left = (torch.cat([values, values[:count]]) for values in (pictures, left))
             sounds.append(batch.other)
-        enhanced, attention = self._enhanced(torch.cat(pictures), torch.cat(sounds))
-        parts = enhanced.chunk(len(pictures))
+        enhanced, attention = self._enhanced(pictures, left, torch.cat(sounds))
+        parts = enhanced.split(count)
         near = self._distance(parts[0], parts[1])
         far = self._distance(parts[0], parts[2])
         said = {"triplet": triplet(near, far, config.margin)}
@@ -118,21 +121,21 @@ class Learner(nn.Module):
             shares["heard"] = (near < unheard).float().mean()
             loss = loss + config.audio_weight * said["audio"]
         if self.head is not None:
-            said["alignment"] = self._alignment(batch, attention[: len(batch.anchor)])
+            said["alignment"] = self._alignment(batch, left[:count], attention[:count])
             loss = loss + config.alignment_weight * said["alignment"]
         return loss, {name: value.detach() for name, value in (said | shares).items()}
 
-    def _enhanced(self, tokens: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    def _enhanced(self, tokens: Tensor, left: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Patch tokens (B, N, Dv) after the last block, and the mean attention (B, N)."""
         maps: dict[int, Tensor] = {}
         trunk, watch = self._trunk[0], maps.__setitem__
-        tokens = self.adapter.run(trunk, tokens, audio, stop=self._stop, watch=watch)
+        tokens = self.adapter.run(trunk, tokens, audio, stop=self._stop, watch=watch, left=left)
         return tokens[:, 1:], torch.stack(list(maps.values())).mean(dim=0)
 
     def _distance(self, one: Tensor, other: Tensor) -> Tensor:
         return pma.distance(one, other, self._grid, self._pma)
 
-    def _alignment(self, batch: Batch, attention: Tensor) -> Tensor:
+    def _alignment(self, batch: Batch, left: Tensor, attention: Tensor) -> Tensor:
         """InfoNCE over the batch of all processes.
 
         Places are those of the frozen tokens: enhanced ones hold the sound already, and would
@@ -140,8 +143,8 @@ class Learner(nn.Module):
         """
         assert self.head is not None
         with torch.no_grad():
-            first, stop = self.adapter.config.entry, self._stop
-            frozen = self._trunk[0].run(batch.anchor, first, stop)[:, 1:]
+            first = self.adapter.config.entry + 1
+            frozen = self._trunk[0].run(left, first, self._stop)[:, 1:]
         places = attended(self.head.places(frozen), attention)
         sounds = self.head.sounds(batch.audio)
         return contrast(
