@@ -103,7 +103,27 @@ def _make_all(folder: Path) -> None:
         path = folder / picture.name
         save_small(window.grab().toImage(), path)
         sys.stdout.write(f"{path}: {path.stat().st_size // 1000} kB\n")
+    _match(window, wait, folder / "match.png")
     window.close()
+
+
+def _match(window: MainWindow, wait: Callable[[Callable[[], bool]], None], path: Path) -> None:
+    """The comparing window, with a place chosen and the neighbours of the frame."""
+    window.apply_theme(THEMES["dark"])
+    window.player.seek_time(1.2)
+    wait(lambda: window.session.frame == window.player.target)
+    window.actions_by_name["match"].trigger()
+    dialog = window.matching.dialog
+    assert dialog is not None
+    dialog.resize(1160, 740)
+    wait(lambda: dialog.compared is not None)
+    dialog.find_neighbours()
+    wait(lambda: dialog.strip.list.count() > 0 and dialog.strip.search.isVisible())
+    dialog.choose(0, (6, 2))
+    wait(lambda: dialog.compared is not None)
+    QApplication.processEvents()
+    save_small(dialog.grab().toImage(), path)
+    sys.stdout.write(f"{path}: {path.stat().st_size // 1000} kB\n")
 
 
 def save_small(image: QImage, path: Path) -> None:

@@ -53,7 +53,15 @@ class Side(QWidget):
         layout.addLayout(self.row)
         layout.addWidget(self.view, 1)
         layout.addWidget(self.bar)
+        self._last: QWidget = self.forward
         self.show_picture(None, "")
+
+    def add(self, part: QWidget) -> None:
+        """Put a control above the frame, behind those that are there, for the Tab key, too."""
+        self.row.addWidget(part)
+        self.setTabOrder(self._last, part)
+        self.setTabOrder(part, self.view)
+        self._last = part
 
     def show_picture(self, picture: Picture | None, empty: str) -> None:
         """Show a frame without costs, or `empty` in its place."""

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from moca_core.training.retrieval import Retrieve
 
 NEIGHBOURS = 12
-THUMB_PX = 150
+THUMB_PX = 300
+"""Of a neighbour's small image, twice as many as it is wide: screens may be dense."""
 _TRACKS = 2
 
 _importing = threading.Lock()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QIcon, QPixmap
+from PySide6.QtCore import QPoint, QRect, QSize, Qt, Signal
+from PySide6.QtGui import QIcon, QImage, QPainter, QPixmap
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -25,7 +25,7 @@ from moca_gui.matching.sides import plain_button
 from moca_gui.matching.source import THUMB_PX, Found
 from moca_gui.timecode import format_time
 
-_THUMB_HIGH_PX = 84
+_THUMB_WIDE_PX, _THUMB_HIGH_PX = 150, 84
 _HINT = "The frames that look most like the left one, among this clip's key frames"
 
 
@@ -64,7 +64,7 @@ class NeighbourStrip(QWidget):
         self.list.setFlow(QListView.Flow.LeftToRight)
         self.list.setWrapping(False)
         self.list.setMovement(QListView.Movement.Static)
-        self.list.setIconSize(QSize(THUMB_PX, _THUMB_HIGH_PX))
+        self.list.setIconSize(QSize(_THUMB_WIDE_PX, _THUMB_HIGH_PX))
         self.list.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         bar = self.list.horizontalScrollBar().sizeHint().height()
         self.list.setFixedHeight(_THUMB_HIGH_PX + 2 * self.fontMetrics().height() + bar + 26)
@@ -94,8 +94,8 @@ class NeighbourStrip(QWidget):
         """Look in a folder, too, or in none."""
         self.folder = folder
         self.none.setVisible(folder is not None)
-        name = folder.name if folder is not None else "Folder\N{HORIZONTAL ELLIPSIS}"
-        self.choose.setText(name or str(folder))
+        name = "Folder\N{HORIZONTAL ELLIPSIS}" if folder is None else f"Folder: {folder.name}"
+        self.choose.setText(name)
         tip = str(folder) if folder is not None else "Look in a folder, too"
         self.choose.setToolTip(tip)
         self.choose.setAccessibleName(tip)
@@ -132,7 +132,7 @@ class NeighbourStrip(QWidget):
         for one, image in zip(found.neighbours, found.thumbs, strict=True):
             moment = "" if one.time_s is None else f"{format_time(one.time_s)}   "
             name = self.fontMetrics().elidedText(
-                one.path.name, Qt.TextElideMode.ElideMiddle, THUMB_PX
+                one.path.name, Qt.TextElideMode.ElideMiddle, _THUMB_WIDE_PX
             )
             item = QListWidgetItem(QIcon(_on_ground(image)), f"{name}\n{moment}{one.likeness:.3f}")
             item.setToolTip(f"{one.path}\ncosine {one.likeness:.4f}")
@@ -160,21 +160,16 @@ def _summary(found: Found, of: str) -> str:
     return f"{words}."
 
 
-def _on_ground(image: object) -> QPixmap:
-    """A small picture in the middle of the room that all have."""
-    from PySide6.QtGui import QImage, QPainter
-
-    assert isinstance(image, QImage)
-    ground = QPixmap(THUMB_PX, _THUMB_HIGH_PX)
+def _on_ground(image: QImage) -> QPixmap:
+    """A small picture in the middle of the room that all have, sharp on dense screens, too."""
+    ground = QPixmap(THUMB_PX, THUMB_PX * _THUMB_HIGH_PX // _THUMB_WIDE_PX)
     ground.fill(Qt.GlobalColor.transparent)
     size = image.size().scaled(ground.size(), Qt.AspectRatioMode.KeepAspectRatio)
+    place = QRect(QPoint(0, 0), size)
+    place.moveCenter(ground.rect().center())
     painter = QPainter(ground)
     painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-    x, y = (ground.width() - size.width()) // 2, (ground.height() - size.height()) // 2
-    painter.drawImage(
-        ground.rect().adjusted(x, y, -(ground.width() - size.width() - x),
-                               -(ground.height() - size.height() - y)),
-        image,
-    )  # fmt: skip
+    painter.drawImage(place, image)
     painter.end()
+    ground.setDevicePixelRatio(THUMB_PX / _THUMB_WIDE_PX)
     return ground

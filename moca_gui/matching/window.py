@@ -98,14 +98,11 @@ class MatchDialog(QDialog):
         self.current = plain_button("Current", "Take the frame on screen")
         self.own = plain_button("This clip", "A frame of the clip that is open")
         self.file = plain_button("File\N{HORIZONTAL ELLIPSIS}", "Another clip, or a picture")
-        for part, row in (
-            (self.current, self.sides[0].row),
-            (self.follow, self.sides[0].row),
-            (self.own, self.sides[1].row),
-            (self.file, self.sides[1].row),
+        for side, parts in zip(
+            self.sides, ((self.current, self.follow), (self.own, self.file)), strict=True
         ):
-            row.addWidget(part)
-        for side in self.sides:
+            for part in parts:
+                side.add(part)
             side.row.addStretch(1)
         width = max(side.minimumSizeHint().width() for side in self.sides)
         for side in self.sides:

@@ -515,7 +515,7 @@ def test_neighbours_of_the_core_come_with_small_pictures(
     assert sorted(own) == [0.0, 2.0]  # not the frame itself, which is a key frame, too
     others = [one.path.name for one in found.neighbours if one.path != clips[0]]
     assert sorted(others) == ["noise.png", "two.mp4"]
-    assert {max(image.width(), image.height()) for image in found.thumbs} == {90, 150}
+    assert {max(image.width(), image.height()) for image in found.thumbs} == {90, 160}
     likeness = [one.likeness for one in found.neighbours]
     assert likeness == sorted(likeness, reverse=True)
 
