@@ -15,6 +15,8 @@ from moca_core.errors import ConfigError
 
 _SHOWN = 3
 """Rows that a failure names."""
+_LACKING = {"failed": "cases could not be read", "incomplete": "clips are incomplete"}
+"""What isn't in the numbers, by its name in the report."""
 
 if TYPE_CHECKING:
     from moca_core.ablation.run import AblateEvent, TablesEvent
@@ -108,15 +110,17 @@ def _outcome(sweep: Sweep, tables: TablesEvent, told: _Told, stopped: bool) -> i
     if stopped:
         warn(f"Stopped after {tables.done} of {tables.total} rows; the same command goes on.")
         return STOPPED
-    if told.unread:
-        warn(f"moca: {told.unread} cases could not be read (see above)")
+    for name, what in _LACKING.items():
+        if told.lacking[name]:
+            warn(f"moca: {told.lacking[name]} {what}; report.json in a row's folder names them")
     if tables.done < tables.total:
         missing = tables.total - tables.done
         warn(
             f"moca: {missing} of {tables.total} rows failed (see above); the same command "
             "tries them again"
         )
-    return DONE if tables.done == tables.total and not told.unread else FAILED
+    whole = tables.done == tables.total and not any(told.lacking.values())
+    return DONE if whole else FAILED
 
 
 class _Told:
@@ -124,19 +128,20 @@ class _Told:
 
     Attributes
     ----------
-    unread : the most cases that a row couldn't read.
+    lacking : by a name in `_LACKING`, the most that a row lacks.
     """
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
-        self.unread = 0
+        self.lacking = dict.fromkeys(_LACKING, 0)
 
     def show(self, printer: ProgressPrinter, event: AblateEvent) -> None:
         """Show an event."""
         from moca_core.ablation.run import FailureEvent, RowEvent, RunningEvent
 
         if isinstance(event, RowEvent):
-            self.unread = max(self.unread, len(event.report["failed"]))
+            for name, most in self.lacking.items():
+                self.lacking[name] = max(most, len(event.report[name]))
             if not event.kept and not self.quiet:
                 score = event.report["m_j"]
                 printer.note(f"{event.done}/{event.total} {event.row.label}: m_j {score:.3f}")

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from core import ablate_fakes
 from core.ablate_fakes import WRONG, Here, Looks, cases, fake_pipeline
+from core.avsbench_fakes import LEFT, s4_tree, write_wav
+from core.item_fakes import tone
 from core.train_fakes import REPLACED
 
 from moca_core.ablation import children, run, tasks
@@ -128,7 +130,23 @@ def test_cases_that_cannot_be_read_fail_the_command_and_not_the_rows(
     assert ablate(tmp_path, THRESHOLDS, broken) == FAILED
     out, err = capsys.readouterr()
     assert out.startswith("4 of 4 rows")
-    assert "moca: 1 cases could not be read" in err
+    assert "moca: 1 cases could not be read; report.json in a row's folder names them" in err
+
+
+def test_incomplete_clips_fail_the_command_as_they_do_evaluate(
+    here: Looks, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "AVSBench"
+    s4_tree(root, {name: [LEFT] * 5 for name in (("a_1", "dog", "test"), ("b_2", "dog", "test"))})
+    for path in root.rglob("*.wav"):
+        write_wav(path, tone(5.0))
+    next(root.rglob("b_2.wav")).unlink()
+    assert ablate(tmp_path, THRESHOLDS, root, "--layout", "s4") == FAILED
+    out, err = capsys.readouterr()
+    assert out.startswith("4 of 4 rows")
+    assert "moca: 1 clips are incomplete" in err
+    report = next((tmp_path / "out").rglob("report.json"))
+    assert json.loads(report.read_text())["n"] == 5
 
 
 @pytest.mark.parametrize(
