@@ -83,6 +83,7 @@ def staged(out: Path) -> Iterator[Path]:
     out = Path(out)
     part = out / STAGING
     made = not out.exists()
+    moved: list[Path] = []
     done = False
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,8 @@ def staged(out: Path) -> Iterator[Path]:
         part.mkdir()
         yield part
         for item in sorted(part.iterdir()):
-            item.rename(out / item.name)
+            moved.append(out / item.name)
+            item.rename(moved[-1])
         done = True
     except OSError as error:
         raise StorageError(
@@ -103,10 +105,18 @@ def staged(out: Path) -> Iterator[Path]:
             "Check the free space and the permissions of the folder, or choose another one.",
         ) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _remove([part] if done else [*moved, part])
         if made and not done:
             with contextlib.suppress(OSError):  # it wasn't made, or isn't empty
                 out.rmdir()
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    """Delete files and folders, as far as they are there."""
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def check_clips(clips: Sequence[ClipResults]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from moca_core.errors import ConfigError, MediaError
 from moca_core.export.reading import ClipResults
+from moca_core.media.audio import frame_window
 from moca_core.media.video import VideoReader
 from moca_core.pipeline.propagate import FlowTracker, Motion, small_grey
 from moca_core.pipeline.schedule import Span, schedule
@@ -127,12 +128,13 @@ def _result(
         objects = _cut(objects, clip.union(number))
     time_s = video.time_of(number)
     window_s = near.window_s if near is not None else (0.0, 0.0)
+    length_s = window_s[1] - window_s[0]
     return FrameResult(
         frame=number,
         time_s=time_s,
         size=clip.size,
         objects=objects,
-        window_s=window_s,
+        window_s=frame_window(time_s, length_s, video.info.duration_s),
         key=False,
         heard=near.heard if near is not None else (),
         reason="" if objects or near is None else near.reason,

@@ -289,11 +289,22 @@ def test_a_folder_that_cannot_be_written(results, tmp_path):
         exported("png", results, tmp_path / "file" / "out")
 
 
-def test_a_failing_move_leaves_nothing_staged(results, tmp_path, monkeypatch):
-    def full(self, target):
-        raise OSError(errno.EIO, "Input/output error")
+@pytest.mark.parametrize("good", [0, 1])
+def test_a_failing_move_leaves_nothing(results, tmp_path, monkeypatch, good):
+    """Of the folder of pictures and the table, not even the one that was moved."""
+    real, moves = Path.rename, []
 
-    monkeypatch.setattr(Path, "rename", full)
-    with pytest.raises(StorageError, match="Input/output error"):
-        exported("png", results, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    def rename(self, target):
+        moves.append(target)
+        if len(moves) > good:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "new", tmp_path / "there"):
+        moves.clear()
+        with pytest.raises(StorageError, match="Input/output error"):
+            exported("coco", results, out)
+    assert not (tmp_path / "new").exists()
+    assert list((tmp_path / "there").iterdir()) == []

@@ -200,3 +200,10 @@ def test_one_file_for_several_clips(clip, tmp_path):
         write_results(tmp_path / "out" / name, clip)
     with pytest.raises(StorageError, match="2 clips"):
         read_results(tmp_path / "out", clip)
+
+
+def test_the_folder_one_is_in_has_a_name_too(results, monkeypatch):
+    monkeypatch.chdir(results)
+    (found,) = read_results(Path())
+    assert found.name == "farm"
+    np.testing.assert_array_equal(found.union(0), result(0).union)

@@ -81,6 +81,7 @@ def test_frames_between_are_those_that_segment_finds(tmp_path, monkeypatch):
             assert {item.name for item in frame.objects} <= {"Bell"}
             assert frame.key == (number in whole.rows)
             assert frame.time_s == pytest.approx(number / 10)
+            assert frame.window_s[0] == pytest.approx(min(max(number / 10 - 1, 0), 2), abs=0.05)
 
 
 def test_objects_move_with_the_picture(results, monkeypatch):
@@ -228,3 +229,16 @@ def test_a_frame_that_cannot_be_decoded_is_shown_as_the_one_before(results, tmp_
     notes = exported("matte", results, tmp_path / "out", ALPHA)
     assert notes == ["farm: frames that can't be decoded are left out: 33"]
     assert len(pictures(tmp_path / "out" / "farm_matte.mov", "rgba")) == COUNT - 1
+
+
+def test_a_key_frame_without_a_result_leaves_its_frames_without_objects(clip, tmp_path):
+    """As where it couldn't be decoded."""
+    results = write_results(tmp_path / "farm", clip)
+    path = results / "objects.json"
+    rows = json.loads(path.read_text())["frames"]
+    path.write_text(json.dumps({"frames": [row for row in rows if row["frame"] != 20]}))
+    (results / "masks" / "frame_000020.png").unlink()
+    found = frames_of(results)
+    assert list(found) == [number for number in range(COUNT) if number != 20]
+    assert all(not found[number].objects for number in (*range(16, 20), *range(21, 26)))
+    assert found[10].objects
