@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QHBoxLayout, QToolButton, QWidget
 
 from moca_core.training.events import StepEvent
 from moca_gui.adapters import Adapters
+from moca_gui.frames import to_picture
 from moca_gui.jobs import Job, JobPool, JobState
 from moca_gui.runner import Runner
 from moca_gui.session import Session
@@ -124,7 +125,7 @@ class FineTune(QObject):
         if self._runner.job is not None:
             panel.clear("A run is under way: compare when it has ended.")
             return
-        from moca_gui.tuning.samples import compare, to_picture
+        from moca_gui.tuning.samples import compare
 
         trained = self.run.config
         sam = self._settings.get("sam") if trained.bundle == self._runner.config.bundle else ""

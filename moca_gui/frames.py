@@ -39,6 +39,13 @@ def to_image(frame: RgbImage) -> QImage:
     return image.convertToFormat(QImage.Format.Format_RGB32)
 
 
+def to_picture(image: QImage) -> RgbImage:
+    """A copy of a QImage as (H, W, 3) uint8 RGB."""
+    image = image.convertToFormat(QImage.Format.Format_RGB888)
+    rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
+    return rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).copy()
+
+
 class FrameLoader:
     """Generator of `FrameReady` events for a job; `request` may be called from any thread."""
 

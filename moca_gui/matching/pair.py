@@ -8,7 +8,6 @@ from PySide6.QtCore import QObject, Signal
 
 from moca_gui.matching.pictures import Pick
 from moca_gui.session import Session
-from moca_gui.tuning.samples import to_picture
 
 LEFT, RIGHT = 0, 1
 _LATER_S = 1.0
@@ -53,11 +52,10 @@ class FramePair(QObject):
 
     def _on_screen(self) -> Pick | None:
         """The frame of the main window."""
-        clip, image = self._session.clip, self._session.image
+        clip = self._session.clip
         if clip is None:
             return None
-        rgb = to_picture(image) if image is not None else None
-        return Pick(clip.path, self._session.frame, rgb)
+        return Pick(clip.path, self._session.frame, self._session.image)
 
     def _later(self) -> Pick | None:
         """A second after the frame on screen, or before it at the end of the clip."""

@@ -14,7 +14,7 @@ from PySide6.QtGui import QImage
 
 from moca_core.errors import MediaError
 from moca_core.types import RgbImage
-from moca_gui.frames import to_image
+from moca_gui.frames import to_image, to_picture
 from moca_gui.timecode import format_time
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ class Pick:
     ----------
     path : a clip or a picture file.
     position : frame number (int) or time in seconds (float); None: the first one.
-    rgb : (H, W, 3) uint8, where the frame is decoded already.
+    image : the whole frame, where it is decoded already.
     """
 
     path: Path
     position: int | float | None = None
-    rgb: RgbImage | None = field(default=None, compare=False, repr=False)
+    image: QImage | None = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> Hashable:
@@ -108,7 +108,7 @@ class Pictures:
             return Picture(pick.path, shown(rgb)), rgb
         video = self.clip(pick.path)
         frame = _frame_of(video, pick)
-        rgb = video.frame(frame) if pick.rgb is None else pick.rgb
+        rgb = video.frame(frame) if pick.image is None else to_picture(pick.image)
         info, time_s = video.info, video.time_of(frame)
         picture = Picture(pick.path, shown(rgb), frame, time_s, info.frame_count, info.duration_s)
         return picture, rgb

@@ -68,13 +68,6 @@ def words_of(result: FrameResult) -> str:
     return ", ".join(f"{item.name} {item.score:.2f}" for item in result.objects)
 
 
-def to_picture(image: QImage) -> RgbImage:
-    """A copy of a QImage as (H, W, 3) uint8 RGB."""
-    image = image.convertToFormat(QImage.Format.Format_RGB888)
-    rows = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine())
-    return rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).copy()
-
-
 class _Picture(QLabel):
     """A picture that fills its room and keeps its shape."""
 

@@ -19,9 +19,8 @@ from moca_core.models import licences
 from moca_core.training.config import TrainConfig
 from moca_gui.dialogs.errors import ErrorDialog
 from moca_gui.dialogs.terms import TermsDialog
-from moca_gui.frames import to_image
+from moca_gui.frames import to_image, to_picture
 from moca_gui.tuning.draft import as_text, free_folder, is_free, notes_of, run_of
-from moca_gui.tuning.samples import to_picture
 from moca_gui.tuning.source import LocalTuning, shown_title, title_of
 from moca_gui.tuning.trace import Trace
 
