@@ -7,6 +7,7 @@ damaged file counts as absent.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import logging
@@ -115,7 +116,18 @@ def method_key(config: SegmentConfig, settings: MatchSettings | None) -> str:
     from moca_core.models.bundles import default_settings, look_settings
 
     parts = (config, *look_settings(config), settings or default_settings(config))
-    return "-".join([*(fingerprint(part)[:8] for part in parts), str(METHOD_VERSION)])
+    key = [*(fingerprint(part)[:8] for part in parts), str(METHOD_VERSION)]
+    own = _own_weights(config)
+    return "-".join([*key, own] if own else key)
+
+
+def _own_weights(config: SegmentConfig) -> str:
+    """Names the user's own files in the place of published ones by their content; "" if none."""
+    from moca_core.models.specs import rows_for
+    from moca_core.models.weights import hash_of, is_own
+
+    hashes = [hash_of(row) for row in rows_for(config.bundle, config.sam) if is_own(row)]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:8] if hashes else ""
 
 
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, StorageError)

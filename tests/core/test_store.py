@@ -15,8 +15,10 @@ import pytest
 
 from moca_core.config import SegmentConfig
 from moca_core.errors import MediaError, StorageError
+from moca_core.models import weights
 from moca_core.models.bundles import default_settings
 from moca_core.models.registry import BUNDLE_NAMES
+from moca_core.models.specs import rows_for
 from moca_core.pipeline import store as store_module
 from moca_core.pipeline.store import ClipStore, ResultStore
 from moca_core.types import REASON_NO_OBJECT, REASON_SILENT, FrameResult, SoundingObject
@@ -181,6 +183,21 @@ def test_other_thresholds_are_other_results(tmp_path, clip):
     assert everything.open(clip, config, default_settings(config)).folder == before
     changed = replace(default_settings(config), region_threshold=0.123)
     assert everything.open(clip, config, changed).folder != before
+
+
+def test_weights_of_ones_own_are_other_results(tmp_path, clip, monkeypatch):
+    everything = ResultStore(tmp_path / "results")
+    official = everything.open(clip, SegmentConfig()).folder
+    row = rows_for("compact")[0]
+    hashes = {row.name: "first"}
+    monkeypatch.setattr(weights, "is_own", lambda item: item.name in hashes)
+    monkeypatch.setattr(weights, "hash_of", lambda item: hashes[item.name])
+    first = everything.open(clip, SegmentConfig()).folder
+    hashes[row.name] = "second"
+    second = everything.open(clip, SegmentConfig()).folder
+    assert len({official, first, second}) == 3
+    hashes.clear()
+    assert everything.open(clip, SegmentConfig()).folder == official
 
 
 def test_every_bundle_has_results_of_its_own(tmp_path, clip):
