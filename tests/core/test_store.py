@@ -188,7 +188,7 @@ def test_other_thresholds_are_other_results(tmp_path, clip):
 def test_weights_of_ones_own_are_other_results(tmp_path, clip, monkeypatch):
     everything = ResultStore(tmp_path / "results")
     official = everything.open(clip, SegmentConfig()).folder
-    row = rows_for("compact")[0]
+    row = rows_for("compact", "mobile")[0]
     hashes = {row.name: "first"}
     monkeypatch.setattr(weights, "is_own", lambda item: item.name in hashes)
     monkeypatch.setattr(weights, "hash_of", lambda item: hashes[item.name])
