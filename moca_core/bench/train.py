@@ -1,13 +1,14 @@
 """An iteration of training with the feature cache and without, by how many blocks are adapted.
 
 Both ways train the same adapter on the same draws, in turn; without the cache every picture and
-sound of a batch is read and passes the frozen encoders anew, as a trainer without one would do.
+sound of a batch is read and passes the frozen encoders anew, as a trainer without one would do,
+and nothing is kept of the first adapted block either (`training.entered`).
 
 What the cache can save is bounded by arithmetic, whatever it costs itself. With B triplets and
-audio negatives, n adapted blocks and p frozen ones below them, an iteration takes 4 B n blocks
-forwards and, since nothing learns before the first adapter, 4 B (n - 1) blocks backwards. Without
-the cache come 3 B p blocks forwards. The row `arithmetic` has this from counted operations, the
-audio encoder included; reading the files comes on top of it, and may save more.
+audio negatives, n adapted blocks and p frozen ones below them, an iteration takes 4 B (n - 1)
+blocks forwards and, since nothing learns before the first adapter, as many backwards. Anew come
+3 B (p + 1) blocks forwards. The row `arithmetic` has this from counted operations, the audio
+encoder included; reading the files comes on top of it, and may save more.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from moca_core.types import StageEvent
 
 SPEED_UP = 5.0
 """The target: an iteration with the cache against one without it, on a CPU."""
-BLOCKS = 2, 4
+BLOCKS = 1, 2, 4
 """Numbers of adapted blocks that are measured."""
 _ITEMS, _TINY_ITEMS, _LEAST_ITEMS = 24, 6, 4
 _TINY_BLOCKS = 1, 2
@@ -224,9 +225,12 @@ def _timed_turns(
     on_gpu = torch.device(choice.device).type == "cuda"
     events = {}
     for name, examples in ways.items():
+        learner = _learner(options, frozen, choice, blocks)
+        if name == _ANEW:
+            learner.keep_pictures(0)
         trainer = Trainer(
             _config(options),
-            _learner(options, frozen, choice, blocks),
+            learner,
             Parts(examples, None),
             options.scratch / f"run-{len(blocks)}-{name}",
             choice,
@@ -287,7 +291,7 @@ def _counted(learner: Learner, batch: Batch, anew: Anew, choice: DeviceChoice) -
     pictures, sounds = 3 * len(batch.anchor), 2 * len(batch.anchor)
     with_cache = operations(lambda: learner(batch)[0].backward())
     learner.zero_grad(set_to_none=True)
-    seeing = operations(lambda: anew.frozen.prefix([rgb], anew.first))
+    seeing = operations(lambda: anew.frozen.prefix([rgb], anew.first + 1))
     hearing = operations(lambda: anew.frozen.hear(wave))
     return with_cache, pictures * seeing + sounds * hearing
 

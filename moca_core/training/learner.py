@@ -12,7 +12,7 @@ from moca_core.models.adapter import Adapter
 from moca_core.models.vit import Trunk
 from moca_core.pipeline import pma
 from moca_core.training.config import TrainConfig
-from moca_core.training.entered import EntryBlock
+from moca_core.training.entered import LIMIT_BYTES, EntryBlock
 from moca_core.training.losses import attended, contrast, triplet
 from moca_core.training.processes import gathered
 
@@ -89,7 +89,7 @@ class Learner(nn.Module):
         self.head = EvidenceHead(*widths) if config.alignment else None
         # In a tuple, so that its weights are neither moved, trained nor saved.
         self._trunk = (trunk,)
-        self._entry = EntryBlock(trunk, adapter.config.entry)
+        self.keep_pictures(LIMIT_BYTES)
         self._stop, self._grid, self._config = stop, grid, config
         self._pma = pma.PmaConfig(
             window=config.pma_window,
@@ -98,6 +98,10 @@ class Learner(nn.Module):
             radius=None if config.pma_radius < 0 else config.pma_radius,
             mode=config.pma_mode,
         )
+
+    def keep_pictures(self, limit_bytes: int) -> None:
+        """Keep at most so much of what leaves the first adapted block; forgets what was kept."""
+        self._entry = EntryBlock(self._trunk[0], self.adapter.config.entry, limit_bytes)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss of B triplets, and its parts and shares by name, detached."""
