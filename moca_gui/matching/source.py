@@ -94,8 +94,9 @@ class NeighbourQuery:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The most alike pictures so far, each with a small image; see `NeighboursEvent`."""
+    """The pictures most like `frame` so far, each with a small image; see `NeighboursEvent`."""
 
+    frame: int
     neighbours: tuple[Neighbour, ...]
     thumbs: tuple[QImage, ...]
     done: int
@@ -150,7 +151,7 @@ def _neighbours(
     video = pictures.clip(path)
     spans = schedule(video.info, "keys", query.every_s, None, None)
     times = [video.time_of(span.key) for span in spans]
-    assert asked.time_s is not None
+    assert asked.time_s is not None and asked.frame is not None
     sets = [(core.own_frames(path, times, asked.time_s), False)]
     if query.folder is not None:
         items = yield from core.folder_pictures(query.folder, query.every_s)
@@ -167,7 +168,9 @@ def _neighbours(
                     found = pictures.read(Pick(one.path, one.time_s))[1]
                     thumbs[one] = shown(found, THUMB_PX)
             images = tuple(thumbs[one] for one in event.neighbours)
-            yield Found(event.neighbours, images, event.done, event.total, event.left_out)
+            yield Found(
+                asked.frame, event.neighbours, images, event.done, event.total, event.left_out
+            )
 
 
 class LocalEncoder:

@@ -124,8 +124,8 @@ class NeighbourStrip(QWidget):
         self.progress.setValue(event.done)
         self.note.setText(event.stage)
 
-    def show_found(self, found: Found, of: str) -> None:
-        """Show the neighbours so far; `of` names the frame."""
+    def show_found(self, found: Found) -> None:
+        """Show the neighbours so far."""
         chosen = self.list.currentRow()
         self.list.clear()
         self.list.setVisible(bool(found.neighbours))
@@ -143,15 +143,15 @@ class NeighbourStrip(QWidget):
             )
             self.list.addItem(item)
         self.list.setCurrentRow(min(chosen, self.list.count() - 1))
-        self.note.setText(_summary(found, of))
+        self.note.setText(_summary(found))
         self.note.setToolTip("\n".join(found.left_out))
 
     def _pick(self, item: QListWidgetItem) -> None:
         self.picked.emit(item.data(Qt.ItemDataRole.UserRole))
 
 
-def _summary(found: Found, of: str) -> str:
-    words = f"The most like {of} of {found.total:,} pictures, with their cosines"
+def _summary(found: Found) -> str:
+    words = f"The most like frame {found.frame} of {found.total:,} pictures, with their cosines"
     if not found.neighbours:
         words = "There is no other picture to look at: choose a folder"
     if found.left_out:

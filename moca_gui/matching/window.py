@@ -29,10 +29,10 @@ from moca_gui.matching.controls import Controls
 from moca_gui.matching.drawing import Chosen, over_side
 from moca_gui.matching.frame import Marks, Place
 from moca_gui.matching.numbers import Numbers
-from moca_gui.matching.pair import LEFT, RIGHT, FramePair
+from moca_gui.matching.pair import RIGHT, FramePair
 from moca_gui.matching.pictures import Pick
 from moca_gui.matching.sides import Side, plain_button
-from moca_gui.matching.source import EncoderChoice, Found, NeighbourQuery
+from moca_gui.matching.source import EncoderChoice, NeighbourQuery
 from moca_gui.matching.strip import NeighbourStrip
 from moca_gui.matching.work import MatchWork
 from moca_gui.matching.worker import Compared, Pictured
@@ -46,9 +46,6 @@ _SIZE_PX = (1240, 830)
 _PANEL_PX = 292
 _NO_CLIP = "Open a clip, or drop one into the main window: its frames are compared here."
 _NO_RIGHT = "Choose the frame to compare with: a time of this clip, a file, or a neighbour."
-_KINDS = " ".join(
-    f"*{suffix}" for suffix in (*CLIP_SUFFIXES, ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif")
-)
 
 
 class MatchDialog(QDialog):
@@ -82,7 +79,6 @@ class MatchDialog(QDialog):
         self.pair = FramePair(session, self)
         self.compared: Compared | None = None
         self.chosen: Chosen | None = None
-        self._searched = ""  # the frame whose neighbours are listed
         self._last = Path.home()
         self._make_parts(theme)
         self._lay_out()
@@ -207,7 +203,7 @@ class MatchDialog(QDialog):
         work.refused.connect(self._on_refused)
         work.searching.connect(self.strip.set_searching)
         work.search_staged.connect(self.strip.show_stage)
-        work.found.connect(self._on_found)
+        work.found.connect(self.strip.show_found)
         work.search_failed.connect(self._on_search_failed)
 
     # -- which frames -------------------------------------------------------------------------
@@ -248,7 +244,10 @@ class MatchDialog(QDialog):
 
     def ask_file(self) -> None:
         """Ask for another clip, or a picture."""
-        kinds = f"Clips and pictures ({_KINDS})"
+        from moca_core.media.still import PICTURE_SUFFIXES
+
+        endings = " ".join(f"*{suffix}" for suffix in (*CLIP_SUFFIXES, *PICTURE_SUFFIXES))
+        kinds = f"Clips and pictures ({endings})"
         ask_file(self, "Frame to compare with", kinds, self._last, self.use_file)
 
     def use_file(self, path: Path) -> None:
@@ -350,17 +349,13 @@ class MatchDialog(QDialog):
         self._facts.when_ready(self._find, self._on_refused)
 
     def _find(self) -> None:
-        left, picture = self.pair.left, self.sides[LEFT].picture
+        left = self.pair.left
         if left is None:
             return
         self._say("")
-        self._searched = "the left frame" if picture is None else f"frame {picture.frame}"
         self.strip.clear("")
         bundle = self._facts.config.bundle
         self._work.find(NeighbourQuery(left, self.strip.folder, self._facts.every_s, bundle))
-
-    def _on_found(self, found: Found) -> None:
-        self.strip.show_found(found, self._searched)
 
     def _on_search_failed(self, error: BaseException) -> None:
         self.strip.clear()

@@ -64,7 +64,9 @@ class FakeMatching:
         image = QImage(30, 20, QImage.Format.Format_RGB32)
         image.fill(0)
         thumbs = tuple(image for _ in self.found)
-        yield Found(self.found, thumbs, 4, 4, self.left_out)
+        frame = query.pick.position
+        assert isinstance(frame, int)
+        yield Found(frame, self.found, thumbs, 4, 4, self.left_out)
 
 
 class FakeEncoder:
