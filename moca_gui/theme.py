@@ -168,6 +168,8 @@ QSlider::sub-page:horizontal {{ background: {accent}; border-radius: 2px; }}
 QSlider::handle:horizontal {{ background: {text}; width: 12px; height: 12px; margin: -4px 0;
     border-radius: 6px; }}
 QSlider::handle:horizontal:focus {{ background: {accent}; }}
+QSlider::sub-page:horizontal:disabled {{ background: {border}; }}
+QSlider::handle:horizontal:disabled {{ background: {empty}; }}
 QScrollBar:vertical {{ background: transparent; width: 11px; margin: 1px; }}
 QScrollBar::handle:vertical {{ background: {border}; border-radius: 4px; min-height: 24px; }}
 QScrollBar:horizontal {{ background: transparent; height: 11px; margin: 1px; }}
