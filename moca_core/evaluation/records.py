@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from moca_core.evaluation.classes import Counts
 from moca_core.evaluation.layouts import Case
-from moca_core.evaluation.metrics import FrameScore
+from moca_core.evaluation.metrics import THRESHOLDS, FrameScore
 from moca_core.types import Prediction
 
 SCORES_VERSION = 1
@@ -24,7 +25,7 @@ class CaseRecord:
 
     Attributes
     ----------
-    id, subset, category, group : as in `Case`.
+    id, subset, category, group, files : as in `Case`.
     clip : as in `Case`, the case's own id without one.
     j, intersection, union, f_binary, f_curve, empty : as in `FrameScore`.
     nearest : which truth the mask overlaps most, one of `runner.NEAREST`; "" if that isn't asked.
@@ -51,6 +52,7 @@ class CaseRecord:
     score: float
     seconds: float
     classes: Counts | None = None
+    files: tuple[str, ...] = ()
 
     @property
     def frame_score(self) -> FrameScore:
@@ -86,6 +88,7 @@ def record_of(
         score=float(prediction.mask.mean()) if sure is None else sure,
         seconds=seconds,
         classes=classes,
+        files=case.files,
     )
 
 
@@ -96,15 +99,71 @@ def to_line(record: CaseRecord) -> str:
 
 def from_line(line: str) -> CaseRecord:
     """The record in a line of `to_line`; raises `ValueError` for anything else."""
-    values = json.loads(line)
-    if not isinstance(values, Mapping) or values.keys() != _NAMES:
+    try:
+        values = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("not the record of a case") from error
+    if not isinstance(values, dict) or values.keys() != _CHECKS.keys():
         raise ValueError("not the record of a case")
-    filled: dict[str, Any] = dict(values)
-    if filled["f_curve"] is not None:
-        filled["f_curve"] = tuple(filled["f_curve"])
-    if filled["classes"] is not None:
-        filled["classes"] = {name: tuple(row) for name, row in filled["classes"].items()}
-    return CaseRecord(**filled)
+    if not all(_CHECKS[name](value) for name, value in values.items()):
+        raise ValueError("not the record of a case")
+    values["files"] = tuple(values["files"])
+    if values["f_curve"] is not None:
+        values["f_curve"] = tuple(values["f_curve"])
+    if values["classes"] is not None:
+        values["classes"] = {name: tuple(row) for name, row in values["classes"].items()}
+    return CaseRecord(**values)
 
 
-_NAMES = {item.name for item in fields(CaseRecord)}
+def is_of(record: CaseRecord, case: Case) -> bool:
+    """Whether a record is of this very case: another manifest may give its id to another one."""
+    kept = (record.id, record.subset, record.category, record.group, record.files)
+    return kept == (case.id, case.subset, case.category, case.group, case.files)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _is_number_or_none(value: object) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_curve(value: object) -> bool:
+    if not isinstance(value, list):
+        return value is None
+    return len(value) == len(THRESHOLDS) and all(map(_is_number, value))
+
+
+def _are_counts(value: object) -> bool:
+    if not isinstance(value, dict):
+        return value is None
+    return all(
+        isinstance(row, list) and len(row) == 3 and all(map(_is_count, row))
+        for row in value.values()
+    )
+
+
+_CHECKS: Mapping[str, Callable[[object], bool]] = {
+    **dict.fromkeys(("id", "subset", "category", "group", "clip", "nearest", "reason"), _is_text),
+    "files": _are_texts,
+    **dict.fromkeys(("j", "score", "seconds"), _is_number),
+    **dict.fromkeys(("intersection", "union"), _is_count),
+    "f_binary": _is_number_or_none,
+    "f_curve": _is_curve,
+    "empty": lambda value: isinstance(value, bool),
+    "classes": _are_counts,
+}
+"""What each field of a record must be in JSON: a line may be damaged, or another program's."""

@@ -25,6 +25,7 @@ from moca_core.evaluation.layouts import (
     read_labels,
     read_mask,
 )
+from moca_core.evaluation.layouts.cases import is_file
 from moca_core.evaluation.layouts.saving import saved_mask
 from moca_core.evaluation.metrics import iou, score_frame, standard_error, summarise
 from moca_core.evaluation.records import CaseRecord, record_of
@@ -155,7 +156,7 @@ class _Work:
     def _is_left(self, case: Case) -> bool:
         if case.id in self._tried:
             return False
-        unsaved = self.save_masks is not None and not (self.save_masks / _saved_as(case)).is_file()
+        unsaved = self.save_masks is not None and not is_file(self.save_masks / _saved_as(case))
         return unsaved or self.book.done(case) is None
 
 

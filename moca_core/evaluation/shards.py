@@ -11,7 +11,7 @@ from typing import Any
 
 from moca_core.errors import ConfigError
 from moca_core.evaluation.layouts import Case, DataSet
-from moca_core.evaluation.records import CaseRecord, from_line, to_line
+from moca_core.evaluation.records import CaseRecord, from_line, is_of, to_line
 from moca_core.fileio import write_json
 from moca_core.shares import Ledger, Share, Watch
 from moca_core.types import StageEvent
@@ -50,10 +50,7 @@ class CaseBook:
     def done(self, case: Case) -> CaseRecord | None:
         """The record of this very case."""
         record = self.records.get(case.id)
-        if record is None:
-            return None
-        same = (record.subset, record.category, record.group)
-        return record if same == (case.subset, case.category, case.group) else None
+        return record if record is not None and is_of(record, case) else None
 
     def add(self, record: CaseRecord) -> None:
         """Keep a record; raises `StorageError`."""
@@ -158,7 +155,7 @@ class CaseFolder(CaseBook):
         try:
             values = json.loads(line)
             name, message = str(values["id"]), str(values["failed"])
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, TypeError, LookupError, RecursionError):
             return
         if name not in self.records:
             self.failed[name] = message

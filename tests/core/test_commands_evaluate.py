@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import signal
 import wave
 from pathlib import Path
@@ -124,8 +125,6 @@ def test_ctrl_c_keeps_the_masks_and_writes_no_report(pairs, bundle, tmp_path, ca
 
 
 def test_a_case_that_cannot_be_read_is_told_and_the_rest_is_scored(pairs, bundle, tmp_path, capsys):
-    import shutil
-
     damaged = tmp_path / "damaged"
     shutil.copytree(pairs, damaged)
     text = (damaged / "manifest.csv").read_text()
@@ -134,6 +133,22 @@ def test_a_case_that_cannot_be_read_is_told_and_the_rest_is_scored(pairs, bundle
     assert run(damaged, "--json", str(report)) == FAILED
     assert "1 of 6 cases could not be read" in capsys.readouterr().err
     assert read_json(report)["n"] == CASES - 1
+
+
+def test_a_picture_of_too_many_pixels_is_left_out(pairs, bundle, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIZE[0] * SIZE[1] // 4)
+    assert run(pairs) == FAILED
+    assert "none of 6 cases could be read" in (err := capsys.readouterr().err)
+    assert "picture.png: has too many pixels" in err
+
+
+def test_a_mask_whose_name_is_too_long_is_told(pairs, bundle, tmp_path, capsys):
+    data = tmp_path / "long"
+    shutil.copytree(pairs, data)
+    text = (data / "manifest.csv").read_text()
+    (data / "manifest.csv").write_text(text.replace("case0", "x" * 300))
+    assert run(data, "--save-masks", str(tmp_path / "masks")) == FAILED
+    assert "x.png: can't be written (" in capsys.readouterr().err
 
 
 def test_a_report_that_cannot_be_written_is_told_before_the_work(pairs, bundle, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,19 @@ def test_a_damaged_line_is_done_again(pairs, bundle, tmp_path):
     assert run(pairs, tmp_path / "out") == DONE
     assert bundle.looks == CASES + 2
     assert numbers(tmp_path / "out") == whole
+
+
+def test_a_case_that_the_manifest_pairs_otherwise_is_done_again(pairs, bundle, tmp_path):
+    data = tmp_path / "copy"
+    shutil.copytree(pairs, data)
+    assert run(data, tmp_path / "out") == DONE
+    manifest = data / "manifest.csv"
+    rows = manifest.read_text().splitlines()
+    shutil.copy(data / "tone.wav", data / "other.wav")
+    rows[-1] = rows[-1].replace("tone.wav", "other.wav")
+    manifest.write_text("\n".join(rows) + "\n")
+    assert run(data, tmp_path / "out") == DONE
+    assert bundle.looks == CASES + 1
 
 
 def test_more_cases_are_added_and_fewer_are_taken_out(pairs, bundle, tmp_path):

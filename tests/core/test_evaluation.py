@@ -128,6 +128,8 @@ def test_limit_spreads_over_the_manifest(pairs: Path) -> None:
         (None, "holds no manifest.csv"),
         ("id,image,mask\na,b,c\n", "columns missing: split, subset, category, audio"),
         (",".join(COLUMNS) + "\n", "manifest is empty"),
+        (",".join(COLUMNS) + "\na,b,c,d,e,f,g\na,b,c,d,e,f,h\n", "lines 2 and 3 have the same id"),
+        (",".join(COLUMNS) + "\na,b,c,d,e,f,g\0\n", "line 2 holds a zero byte"),
         (",".join(COLUMNS) + "\na,dev,single,dog,,m.png,a.wav,\n", "line 2 has no image"),
         (",".join(COLUMNS) + "\na/../../b,dev,single,dog,i,m,a,\n", "leaves its folder"),
         (",".join(COLUMNS) + "\nC:\\b,dev,single,dog,i,m,a,\n", "leaves its folder"),

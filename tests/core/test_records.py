@@ -55,3 +55,35 @@ def test_the_score_is_the_agreement_or_the_claimed_share() -> None:
 def test_anything_else_is_no_record(line: str) -> None:
     with pytest.raises(ValueError):
         from_line(line)
+
+
+WRONG = {
+    "id": [1],
+    "subset": 5,
+    "clip": {},
+    "j": "x",
+    "intersection": -1,
+    "union": 0.5,
+    "f_binary": "q",
+    "f_curve": [0.1],
+    "empty": "no",
+    "nearest": 7,
+    "reason": None,
+    "score": float("nan"),
+    "seconds": None,
+    "classes": {"dog": [1, 2]},
+    "files": [None],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_line_whose_values_cannot_be_is_no_record(name: str) -> None:
+    values = json.loads(to_line(record(np.ones((7, 10), bool))))
+    assert from_line(json.dumps(values))
+    with pytest.raises(ValueError):
+        from_line(json.dumps(values | {name: WRONG[name]}))
+
+
+def test_a_line_that_is_too_deep_is_no_record() -> None:
+    with pytest.raises(ValueError):
+        from_line("[" * 100_000)

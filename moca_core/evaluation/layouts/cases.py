@@ -40,6 +40,7 @@ class Case:
     saved_as : where `--save-masks` writes its mask, with `/`; "": `<id>.png`.
     visible : categories that are known to be in the picture, sounding or not.
     classes : what the colours of its mask mean, black being background; None: no classes.
+    files : the names of its files where a manifest pairs them; () where they follow from the id.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Case:
     saved_as: str = ""
     visible: frozenset[str] = frozenset()
     classes: Classes | None = None
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,14 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, restval="")
             rows = list(reader)
-            return list(reader.fieldnames or []), rows
+            columns = list(reader.fieldnames or [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: can't be read ({error})", "Save it as UTF-8 CSV.") from error
+    for number, row in enumerate(rows, start=2):
+        # No file's name can have one.
+        if any("\0" in cell for cell in row.values() if isinstance(cell, str)):
+            raise DatasetError(f"{path}: line {number} holds a zero byte", "Save it as UTF-8 CSV.")
+    return columns, rows
 
 
 def check_filled(path: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
@@ -116,6 +123,18 @@ def check_filled(path: Path, rows: Sequence[Mapping[str, str]], columns: Sequenc
         if empty:
             raise DatasetError(
                 f"{path}: line {number} has no {', '.join(empty)}", "Complete or remove the line."
+            )
+
+
+def check_unique(path: Path, rows: Sequence[Mapping[str, str]], column: str) -> None:
+    """Raise `DatasetError` where two rows of a table have the same in `column`."""
+    lines: dict[str, int] = {}
+    for number, row in enumerate(rows, start=2):
+        first = lines.setdefault(row[column], number)
+        if first != number:
+            raise DatasetError(
+                f"{path}: lines {first} and {number} have the same {column}, {row[column]!r}",
+                "Rename or remove one of them.",
             )
 
 
@@ -158,5 +177,7 @@ def _opened(path: Path, mode: str) -> Image.Image:
             return image.convert(mode)
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: no such file", "Check that the data set is whole.") from error
+    except Image.DecompressionBombError as error:
+        raise DatasetError(f"{path}: has too many pixels ({error})", "Make it smaller.") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise DatasetError(f"{path}: can't be read ({error})", "Copy the file again.") from error

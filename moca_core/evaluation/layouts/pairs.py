@@ -9,6 +9,7 @@ from moca_core.errors import DatasetError
 from moca_core.evaluation.layouts.cases import (
     Case,
     check_filled,
+    check_unique,
     read_table,
     spread,
     stays_inside,
@@ -64,6 +65,7 @@ def _manifest(path: Path) -> list[dict[str, str]]:
             f"The layout `pairs` needs {', '.join(COLUMNS)}.",
         )
     check_filled(path, rows, COLUMNS)
+    check_unique(path, rows, "id")
     for row in rows:
         # It names the file of the case's mask.
         if not stays_inside(row["id"]):
@@ -95,6 +97,7 @@ def _cases(root: Path, rows: Sequence[dict[str, str]], split: str | None) -> lis
                     root / mask for mask in dict.fromkeys(others) if mask != row["mask"]
                 ),
                 visible=_visible(row),
+                files=(row["image"], row["mask"], row["audio"]),
             )
         )
     return cases
