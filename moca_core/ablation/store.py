@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from moca_core.ablation.sweep import Row, Sweep, load_sweep
 from moca_core.errors import ConfigError, DatasetError, StorageError
-from moca_core.evaluation.layouts import DataSet
-from moca_core.evaluation.records import CaseRecord, from_line, to_line
+from moca_core.evaluation.layouts import Case, DataSet
+from moca_core.evaluation.records import CaseRecord, from_line, is_of, to_line
 from moca_core.evaluation.runner import make_report
 from moca_core.export.results import prepare_folder
 from moca_core.fileio import write_bytes, write_json
 from moca_core.models.filelock import FileLock
+from moca_core.shares import Ledger, Share
 from moca_core.training.checkpoint import LAST
 
 SWEEP, ROWS = "sweep.toml", "rows"
 RUN = "train"
-_FACTS, _REPORT, _RECORDS = "row.json", "report.json", "records.jsonl"
+_FACTS, _REPORT = "row.json", "report.json"
+_NAME, _RECORDS = "records", "records.jsonl"
 _LOCK = ".lock"
 
 
@@ -50,7 +52,8 @@ class RowStore:
         """Its result in the shape of `evaluate --json`; None until it is done."""
         if self._report is None:
             with suppress(FileNotFoundError, ValueError):
-                self._report = json.loads((self.folder / _REPORT).read_text(encoding="utf-8"))
+                report = json.loads((self.folder / _REPORT).read_text(encoding="utf-8"))
+                self._report = report if isinstance(report, dict) and "m_j" in report else None
         return self._report
 
     def keep_facts(self, facts: Mapping[str, Any]) -> None:
@@ -58,15 +61,31 @@ class RowStore:
         write_json(self.folder / _FACTS, facts)
 
     def records(self) -> dict[str, CaseRecord]:
-        """The cases that were scored, by id, whichever process scored them."""
+        """The cases that were scored, by id, whichever process scored them.
+
+        Raises
+        ------
+        StorageError : they can't be read.
+        """
         found = {}
-        for path in sorted(self.folder.glob("records*.jsonl")):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                # A kill may have cut the last line short.
-                with suppress(ValueError):
-                    record = from_line(line)
-                    found[record.id] = record
+        parts = sorted(self.folder.glob(f"{_NAME}-*.jsonl"))
+        for path in (self.folder / _RECORDS, *parts):  # what was scored last counts
+            with suppress(FileNotFoundError):
+                for line in _lines(path):
+                    # A kill may have cut the last line short.
+                    with suppress(ValueError):
+                        record = from_line(line)
+                        found[record.id] = record
         return found
+
+    def known(self, cases: Sequence[Case]) -> dict[str, CaseRecord]:
+        """Those of `records` that are of these very cases; raises `StorageError`."""
+        found = self.records()
+        return {
+            case.id: found[case.id]
+            for case in cases
+            if case.id in found and is_of(found[case.id], case)
+        }
 
     def gather(self) -> dict[str, CaseRecord]:
         """The records, all in one file from now on; raises `StorageError`.
@@ -74,7 +93,7 @@ class RowStore:
         No other process may write records of this row meanwhile.
         """
         found = self.records()
-        parts = list(self.folder.glob("records-*.jsonl"))
+        parts = list(self.folder.glob(f"{_NAME}-*.jsonl"))
         if parts:
             lines = "".join(to_line(record) for record in found.values())
             write_bytes(self.folder / _RECORDS, lines.encode())
@@ -88,10 +107,11 @@ class RowStore:
 
         Raises
         ------
+        ConfigError : another process has that file.
         StorageError : the disk is full. What was kept before stays.
         """
-        with _kept(self.folder / f"records-{shard}.jsonl") as stream:
-            yield lambda record: stream(to_line(record))
+        with Ledger(self.folder, _NAME, Share(shard, shard + 1)) as ledger:
+            yield lambda record: ledger.add(to_line(record))
 
     def finish(self, data: DataSet) -> dict[str, Any]:
         """Make the report of a row whose cases were all tried.
@@ -101,8 +121,9 @@ class RowStore:
         DatasetError : no case could be read.
         StorageError : it can't be written.
         """
-        found = self.gather()
-        done = [found[case.id] for case in data.cases if case.id in found]
+        self.gather()
+        found = self.known(data.cases)
+        done = list(found.values())
         failed = [case.id for case in data.cases if case.id not in found]
         if not done:
             raise DatasetError(
@@ -140,7 +161,7 @@ def keep_sweep(sweep: Sweep, folder: Path) -> None:
     ConfigError : another sweep is there.
     """
     path, rows = folder / SWEEP, folder / ROWS
-    begun = any(any(rows.glob(name)) for name in ("*/records*.jsonl", f"*/{RUN}/{LAST}"))
+    begun = any(any(rows.glob(name)) for name in (f"*/{_NAME}*.jsonl", f"*/{RUN}/{LAST}"))
     if begun and path.exists():
         old, new = _settings(load_sweep(path)), _settings(sweep)
         for name in (*old, *new):
@@ -167,26 +188,13 @@ def _settings(sweep: Sweep) -> dict[str, object]:
     return own | dict(sweep.axes) | dict(sweep.base)
 
 
-@contextmanager
-def _kept(path: Path) -> Iterator[Callable[[str], None]]:
-    """A function that adds a line to a file, at once."""
-    with ExitStack() as held:
-
-        def failed(error: OSError) -> StorageError:
-            return StorageError(
-                f"{path}: can't be written ({error.strerror or error})",
-                "Free some space; the same command goes on from there.",
-            )
-
-        def add(line: str) -> None:
-            try:
-                stream.write(line)
-                stream.flush()
-            except OSError as error:
-                raise failed(error) from error
-
-        try:
-            stream = held.enter_context(path.open("a", encoding="utf-8"))
-        except OSError as error:
-            raise failed(error) from error
-        yield add
+def _lines(path: Path) -> list[str]:
+    """Raises `FileNotFoundError`, and `StorageError` where it can't be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"{path}: can't be read ({error.strerror or error})", "Check its permissions."
+        ) from error

@@ -145,7 +145,7 @@ def _score(folder: Path, rows: Sequence[Row], task: Task, stop: Callable[[], boo
     """Score a part of the cases for all rows, without what was scored before."""
     cases = shard_of(rows[0].data.read(), task.shard, task.shards)
     stores = [RowStore(folder, row) for row in rows]
-    known = [store.records().keys() for store in stores]
+    known = [store.known(cases) for store in stores]
     waiting = [case for case in cases if any(case.id not in ids for ids in known)]
     if not waiting:
         return True
