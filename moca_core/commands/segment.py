@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from moca_core.cli import DONE, FAILED, STOPPED, message_of
@@ -150,12 +149,7 @@ class Team:
             self._watch = Watch(self._ledger, "clips")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._ledger:
             self._ledger.close()
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from moca_core.errors import ConfigError
@@ -108,12 +107,7 @@ class CaseFolder(CaseBook):
     def __enter__(self) -> CaseFolder:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._ledger.close()
 
     def add(self, record: CaseRecord) -> None:
