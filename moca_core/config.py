@@ -136,9 +136,37 @@ def save_toml(config: Any, path: Path) -> None:
     """Write a flat dataclass as TOML to `path` (atomic); raises `StorageError`."""
     lines = []
     for name, value in dataclasses.asdict(config).items():
-        # JSON scalars and arrays of scalars are valid TOML values.
-        lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}\n")
-    write_bytes(path, "".join(lines).encode())
+        lines.append(f"{name} = {toml_value(value)}\n")
+    write_toml(path, lines)
+
+
+def toml_value(value: object) -> str:
+    """JSON scalars and arrays of scalars are valid TOML values, but for one letter."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def write_toml(path: Path, lines: Iterable[str]) -> None:
+    """Write lines of TOML to `path` (atomic).
+
+    Raises
+    ------
+    ConfigError : a path in it isn't UTF-8, which is all that TOML can hold.
+    StorageError : it can't be written.
+    """
+    text = "".join(lines)
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        odd = next(line for line in text.splitlines() if not _is_utf8(line))
+        raise ConfigError(
+            f"{odd.encode(errors='backslashreplace').decode()}: isn't UTF-8",
+            "Rename the file or folder.",
+        ) from error
+    write_bytes(path, data)
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def load_toml(cls: type, path: Path) -> Any:

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moca_core import paths
-from moca_core.config import SegmentConfig, check, one_of, with_values
+from moca_core.config import SegmentConfig, check, one_of, toml_value, with_values, write_toml
 from moca_core.errors import ConfigError
 from moca_core.evaluation.layouts import LAYOUTS, DataSet
-from moca_core.fileio import write_bytes
 from moca_core.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ Setting = tuple[str, Value]
 METRICS = ("m_j", "f_binary", "f_max_clip", "f_max_dataset", "iou_dataset", "share_empty")
 LAST, BEST = "last", "best"
 _SHIPPED = "sweeps"
+_MOST_SEED = 2**32 - 1
+"""NumPy's generators take no greater one."""
 _COMMON = ("bundle", "device", "precision")
 """Settings of training and evaluation alike, named without a table."""
 _PARTS = ("train", "segment", "match", "data")
@@ -144,9 +145,12 @@ class Sweep:
         for name, values in self.axes:
             twice = len({json.dumps(value) for value in values}) < len(values)
             check(bool(values) and not twice, f"{name} = {list(values)}", "Name values, each once.")
-        seeds = all(type(seed) is int and seed >= 0 for seed in self.seeds)
-        one_each = bool(self.seeds) and len(set(self.seeds)) == len(self.seeds)
-        check(seeds and one_each, f"seeds = {list(self.seeds)}", "Use numbers from 0, each once.")
+        right = all(type(seed) is int and 0 <= seed <= _MOST_SEED for seed in self.seeds)
+        check(
+            right and 0 < len(set(self.seeds)) == len(self.seeds),
+            f"seeds = {list(self.seeds)}",
+            f"Use numbers from 0 to {_MOST_SEED}, each once.",
+        )
         names = [name for name, _ in self.axes]
         for name in (*names, *dict(self.base)):
             if name in _OWN:
@@ -222,7 +226,7 @@ class Sweep:
                     f"{name} = {shown(value)}: it is an axis of this sweep",
                     f"Leave it out, or give it other values: '{name}=[...]'.",
                 )
-            axes[name] = tuple(_frozen(item) for item in value)
+            axes[name] = tuple(_frozen(name, item) for item in value)
         axes |= {name: tuple(map(_whole, axes[name])) for name in _FILES if name in axes}
         base |= {name: _whole(base[name]) for name in _FILES if name in base}
         return replace(
@@ -233,9 +237,9 @@ class Sweep:
         """Write it as TOML, as `load_sweep` reads it; raises `StorageError`."""
         names = [item.name for item in dataclasses.fields(self)]
         own = [(name, getattr(self, name)) for name in names if name not in ("axes", "base")]
-        lines = [f"{name} = {_toml(value)}\n" for name, value in (*own, *self.base)]
-        lines += ["\n[axes]\n", *(f"{name} = {_toml(values)}\n" for name, values in self.axes)]
-        write_bytes(path, "".join(lines).encode())
+        lines = [f"{name} = {toml_value(value)}\n" for name, value in (*own, *self.base)]
+        lines += ["\n[axes]\n", *(f"{name} = {toml_value(values)}\n" for name, values in self.axes)]
+        write_toml(path, lines)
 
 
 def shown(value: Value) -> str:
@@ -280,6 +284,8 @@ def load_sweep(path: Path) -> Sweep:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}", "Check the path and the TOML syntax.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: too many brackets", "Check the TOML syntax.") from error
     own = {item.name for item in dataclasses.fields(Sweep)} - {"axes", "base"}
     given = {name: values.pop(name) for name in own if name in values}
     for name, value in given.items():
@@ -293,19 +299,21 @@ def load_sweep(path: Path) -> Sweep:
             title=given.pop("title", Path(path).stem),
             about=given.pop("about", ""),
             axes=tuple((name, _listed(name, value)) for name, value in _flat(axes)),
-            base=tuple((name, _frozen(value)) for name, value in _flat(values)),
+            base=tuple((name, _frozen(name, value)) for name, value in _flat(values)),
             seeds=tuple(given.pop("seeds", Sweep.seeds)),
             **given,
         )
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}", error.hint) from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: tables too deep in tables", "Check the names.") from error
 
 
 def read_value(text: str) -> Value:
     """A value of the command line: read as TOML where it is that, else a text."""
     try:
-        return _frozen(tomllib.loads(f"value = {text}")["value"])
-    except tomllib.TOMLDecodeError:
+        return _frozen("value", tomllib.loads(f"value = {text}")["value"])
+    except (ConfigError, tomllib.TOMLDecodeError, RecursionError):
         return text
 
 
@@ -320,11 +328,16 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _listed(name: str, value: Any) -> tuple[Value, ...]:
     check(isinstance(value, list), f"axes.{name} = {value!r}", "Name its values in brackets.")
-    return tuple(_frozen(item) for item in value)
+    return tuple(_frozen(name, item) for item in value)
 
 
-def _frozen(value: Any) -> Value:
-    return tuple(value) if isinstance(value, list) else value
+def _frozen(name: str, value: Any) -> Value:
+    """A value of TOML: text, number, true or false, or a list of such; raises `ConfigError`."""
+    items = value if isinstance(value, list | tuple) else [value]
+    # Dates, tables and lists of lists are no setting's value.
+    right = all(isinstance(item, str | int | float) for item in items)
+    check(right, f"{name} = {value}", "Use a text, a number, true or false, or a list of such.")
+    return tuple(items) if isinstance(value, list | tuple) else items[0]
 
 
 def _text(common: Mapping[str, Value], name: str, default: str) -> str:
@@ -332,12 +345,7 @@ def _text(common: Mapping[str, Value], name: str, default: str) -> str:
 
 
 def _as_text(settings: Iterable[Setting]) -> list[tuple[str, str]]:
-    return [(name, _toml(value)) for name, value in settings]
-
-
-def _toml(value: object) -> str:
-    """JSON scalars and arrays of scalars are valid TOML values."""
-    return json.dumps(value, ensure_ascii=False)
+    return [(name, toml_value(value)) for name, value in settings]
 
 
 def _whole(value: Value) -> Value:

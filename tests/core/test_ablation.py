@@ -181,6 +181,13 @@ def test_a_row_has_its_values_where_they_belong(tmp_path: Path) -> None:
         ("segment.adapter = 'a'\n[axes]\ntrain.blocks = [2]", "evaluates what it trained"),
         ("data.layout = 'x'\n[axes]\ntrain.blocks = [2]", "'x' is not a layout"),
         ("[axes", "TOML"),
+        ("a = " + "[" * 5000, "too many brackets"),
+        (".".join("a" * 3000) + " = 1", "tables too deep"),
+        ("seeds = [[1]]\n[axes]\ntrain.blocks = [2]", "seeds = [[1]]"),
+        ("seeds = [4294967296]\n[axes]\ntrain.blocks = [2]", "from 0 to 4294967295"),
+        ("[axes]\nsegment.clusters = [2020-01-01]", "segment.clusters = 2020-01-01"),
+        ("[axes]\nsegment.clusters = [[[1]]]", "segment.clusters = [[1]]"),
+        ("train.data = 12:00:00\n[axes]\ntrain.blocks = [2]", "train.data = 12:00:00"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_runs(
@@ -191,6 +198,20 @@ def test_what_cannot_work_is_said_before_anything_runs(
     assert words in str(error.value)
     assert "bad.toml" in error.value.message
     assert error.value.hint
+
+
+def test_a_sweep_with_any_letter_is_kept(tmp_path: Path) -> None:
+    sweep = sweep_file(tmp_path / "a.toml", "[axes]\nsegment.clusters = [3]")
+    odd = replace(sweep, title='"\x7f\x01\n\\😀"')
+    odd.save(tmp_path / "kept.toml")
+    assert load_sweep(tmp_path / "kept.toml") == replace(odd, name="a")
+
+
+def test_a_path_that_toml_cannot_hold_is_said(tmp_path: Path) -> None:
+    sweep = sweep_file(tmp_path / "a.toml", "[axes]\nsegment.clusters = [3]")
+    with pytest.raises(ConfigError, match=r'^data.path = "/\\udcff": isn\'t UTF-8'):
+        sweep.changed([("data.path", "/\udcff")]).save(tmp_path / "kept.toml")
+    assert not (tmp_path / "kept.toml").exists()
 
 
 def test_an_unknown_sweep_names_the_known_ones() -> None:
