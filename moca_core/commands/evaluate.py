@@ -117,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
                 return STOPPED
         finally:
             printer.finish()
+    if args.report:
+        say(f"Look at {args.report / 'report.html'}.", args.quiet)
     return tell_incomplete(report, data)
 
 

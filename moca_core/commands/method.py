@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moca_core.commands.running import warn
 from moca_core.commands.terms import show_terms_once
 from moca_core.config import PATCHES, PROPOSAL_MODES, REGION_STRATEGIES, SegmentConfig, with_values
 from moca_core.device import PRECISIONS
@@ -15,6 +16,9 @@ from moca_core.models.registry import BUNDLE_NAMES, SAMS
 if TYPE_CHECKING:
     from moca_core.pipeline.matching import MatchSettings
     from moca_core.pipeline.segmenter import Segmenter
+
+_WITHOUT_TOKENS = ("compact", "paint")
+"""Bundle and regions that don't look at the tokens, which are all that an adapter changes."""
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +50,12 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help="side of the picture from which patch tokens are made (224; 448 for four times as "
         "many)",
     )
-    parser.add_argument("--adapter", type=Path, metavar="FILE", help="a trained adapter")
+    parser.add_argument(
+        "--adapter",
+        type=Path,
+        metavar="FILE",
+        help="a trained adapter (compact: with --regions kmeans or diffuse)",
+    )
     parser.add_argument(
         "--set",
         dest="thresholds",
@@ -76,7 +85,11 @@ def assignment(text: str) -> tuple[str, str]:
 def config_of(args: argparse.Namespace) -> SegmentConfig:
     """The configuration that the arguments name; raises `ConfigError`."""
     if args.adapter and not args.adapter.is_file():
-        raise ConfigError(f"{args.adapter}: no such file", "Give a trained adapter to --adapter.")
+        raise ConfigError(
+            f"{args.adapter}: no such file",
+            "Give a trained adapter to --adapter: adapter.safetensors in a run's folder, or "
+            "best.safetensors, which is there if something was held out.",
+        )
     return SegmentConfig(
         bundle=args.bundle,
         proposals=args.proposals,
@@ -99,6 +112,11 @@ def segmenter_of(args: argparse.Namespace) -> Segmenter:
     """The pipeline that the arguments ask for, nothing loaded yet. Shows the bundle's terms."""
     config = config_of(args)
     show_terms_once(config.bundle)
+    if config.adapter and (config.bundle, config.regions) == _WITHOUT_TOKENS:
+        warn(
+            f"With the {config.regions} regions of {config.bundle} an adapter changes no mask: "
+            "add --regions kmeans, or diffuse, to use it."
+        )
     settings = settings_of(args, config)
     return load_segmenter(config, args.device, settings, args.precision, args.compile)
 

@@ -287,7 +287,10 @@ def _split(
             if _has_one_sound(part):
                 raise DatasetError("one sound")
     except DatasetError:
-        yield NoteEvent("There are too few recordings to hold some out: nothing is validated.")
+        yield NoteEvent(
+            "There are too few recordings to hold some out: nothing is validated, and there will "
+            "be an adapter.safetensors, but no best.safetensors."
+        )
         return items, None
     yield NoteEvent(f"{len(held_out)} items are held out.")
     return training, held_out

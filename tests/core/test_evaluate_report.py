@@ -96,6 +96,26 @@ def test_the_page_is_written_and_stays(pairs, bundle, tmp_path, monkeypatch, cap
     assert not page.exists()
 
 
+@pytest.mark.parametrize(("words", "told"), [([], True), (["--quiet"], False)])
+def test_where_the_page_is_gets_told(words, told, pairs, tmp_path, capsys):
+    folder = tmp_path / "out"
+    fixed = ["--layout", "pairs", "--limit", "2", "--report", str(folder)]
+    assert main(["evaluate", str(pairs), *fixed, *words]) == DONE
+    assert capsys.readouterr().out.endswith(f"\nLook at {folder / 'report.html'}.\n") == told
+
+
+@pytest.mark.parametrize(
+    ("words", "warned"),
+    [([], True), (["--regions", "kmeans"], False), (["--regions", "diffuse"], False)],
+)
+def test_an_adapter_that_changes_nothing_is_warned_of(words, warned, pairs, tmp_path, capsys):
+    adapter = tmp_path / "adapter.safetensors"
+    adapter.write_bytes(b"one")
+    words = ["--limit", "2", "--adapter", str(adapter), *words]
+    assert run(pairs, tmp_path / "out", *words) == DONE
+    assert ("an adapter changes no mask" in capsys.readouterr().err) == warned
+
+
 def test_a_second_run_takes_what_is_there(pairs, bundle, tmp_path, monkeypatch):
     assert run(pairs, tmp_path / "out") == DONE
     before = read_json(tmp_path / "out" / "report.json")
