@@ -148,9 +148,12 @@ def _died(code: int, log: Path) -> MocaError:
                 f"its process was ended by {name}", f"The same command goes on.{memory}"
             )
     lines = log.read_text(errors="replace").strip().splitlines()
-    return MocaError(
-        f"its process failed ({lines[-1] if lines else f'exit code {code}'})", f"See {log}."
-    )
+    if not lines:
+        return MocaError(
+            f"its process failed and could write no reason (exit code {code})",
+            f"Check the free space of {log.parent}; the same command goes on.",
+        )
+    return MocaError(f"its process failed ({lines[-1]})", f"See {log}.")
 
 
 def _signal(process: subprocess.Popen[bytes], kill: bool = False) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from core.ablate_fakes import sweep_file
 
+from moca_core.ablation import children
 from moca_core.ablation.store import RowStore
 from moca_core.errors import ConfigError, StorageError
 from moca_core.evaluation.layouts import Case
@@ -84,3 +85,13 @@ def test_records_that_cannot_be_read_are_said(store: RowStore) -> None:
     (store.folder / "records-0.jsonl").mkdir()
     with pytest.raises(StorageError, match="can't be read"):
         store.records()
+
+
+def test_a_process_that_could_say_nothing_points_to_the_disk(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.touch()
+    error = children._died(1, log)
+    assert "could write no reason (exit code 1)" in error.message
+    assert str(tmp_path) in error.hint
+    log.write_text("Traceback\nOSError: no\n")
+    assert children._died(1, log).message == "its process failed (OSError: no)"
