@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from moca_core.commands import method
 from moca_core.commands.running import warn
-from moca_core.config import fingerprint
+from moca_core.config import SegmentConfig, fingerprint
 from moca_core.device import choose_device
 from moca_core.evaluation.baselines import (
     BASELINES,
     EVIDENCE,
     PROPOSALS,
+    SALIENCY,
     Look,
     Parts,
     Saliency,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 METHOD = "none"
 """What `--baseline` names the method itself."""
+_TRANSFORMER_FILE, _DINO_FILE = "vit_s_focus.onnx", "dino_deitsmall16_pretrain.pth"
 
 
 def add_baseline_argument(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +78,9 @@ def load_look(
     choice = choose_device(args.device, "float32")
     if row.needs not in (EVIDENCE, PROPOSALS):
         said["device"] = asdict(choice)
-    load_saliency = _SALIENCIES[args.bundle]
+    file, load_saliency = _SALIENCIES[args.bundle]
+    if row.needs == SALIENCY:
+        said |= method.weights_of(SegmentConfig(bundle=args.bundle), {file})
     parts = Parts(lambda: _deferred(lambda: load_saliency(choice.device)), load_segmenter)
     return row.make(parts), said
 
@@ -104,7 +108,7 @@ def _transformer_saliency(device: str) -> Saliency:
     from moca_core.models.saliency_vit import SaliencyViT
     from moca_core.pipeline.analysis import resized
 
-    model = SaliencyViT.from_file(weights.locate("vit_s_focus.onnx"), device)
+    model = SaliencyViT.from_file(weights.locate(_TRANSFORMER_FILE), device)
 
     def saliency(rgb: RgbImage) -> FloatMap:
         values = model.encode(rgb, blocks=()).saliency.cpu().numpy()
@@ -117,10 +121,10 @@ def _dino_saliency(device: str) -> Saliency:
     """Where DINO's class token looks, the imagebind bundle's saliency; raises `WeightsError`."""
     from moca_core.models import weights
     from moca_core.models.dino import Dino
-    from moca_core.models.imagebind_bundle import DINO_FILE, JointSettings
+    from moca_core.models.imagebind_bundle import JointSettings
     from moca_core.pipeline.analysis import resized
 
-    dino, side = Dino.from_file(weights.locate(DINO_FILE), device), JointSettings().saliency_side
+    dino, side = Dino.from_file(weights.locate(_DINO_FILE), device), JointSettings().saliency_side
 
     def saliency(rgb: RgbImage) -> FloatMap:
         (values,) = dino.attentions([rgb], side)
@@ -129,7 +133,10 @@ def _dino_saliency(device: str) -> Saliency:
     return saliency
 
 
-_SALIENCIES: Mapping[str, Callable[[str], Saliency]] = MappingProxyType(
-    {"compact": _transformer_saliency, "imagebind": _dino_saliency}
+_SALIENCIES: Mapping[str, tuple[str, Callable[[str], Saliency]]] = MappingProxyType(
+    {
+        "compact": (_TRANSFORMER_FILE, _transformer_saliency),
+        "imagebind": (_DINO_FILE, _dino_saliency),
+    }
 )
-"""By bundle: the encoder of saliency alone, on a device."""
+"""By bundle: the encoder of saliency alone, its file and what loads it onto a device."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,12 +135,18 @@ def load_segmenter(
     return Segmenter(config, device, settings, precision=precision, compiled=compiled)
 
 
-def weights_of(config: SegmentConfig) -> dict[str, Any]:
-    """What a summary says of a configuration's weights: their hashes, and which are one's own."""
+def weights_of(config: SegmentConfig, only: Collection[str] = ()) -> dict[str, Any]:
+    """What a summary says of a configuration's weights: their hashes, and which are one's own.
+
+    Parameters
+    ----------
+    only : the names of the files that are used; by default all.
+    """
     from moca_core.models.specs import rows_for
     from moca_core.models.weights import hash_of, is_own, path_of
 
-    rows = [row for row in rows_for(config.bundle, config.sam) if path_of(row).is_file()]
+    used = [row for row in rows_for(config.bundle, config.sam) if not only or row.name in only]
+    rows = [row for row in used if path_of(row).is_file()]
     return {
         "weights": {row.name: hash_of(row) for row in rows},
         "weights_not_official": [row.name for row in rows if is_own(row)],

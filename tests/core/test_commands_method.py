@@ -12,6 +12,7 @@ from data.make_clips import ClipSpec, make_clip
 from moca_core.cli import DONE, FAILED, USAGE, main
 from moca_core.commands import method
 from moca_core.config import SegmentConfig
+from moca_core.models import weights
 from moca_core.models.bundles import default_settings
 from moca_core.models.registry import bundle_row
 
@@ -144,3 +145,16 @@ def test_missing_weights_of_one_bundle_are_told_with_the_command_that_gets_them(
     told = capsys.readouterr().err
     assert "imagebind_huge.pth" in told
     assert "moca weights get imagebind" in told
+
+
+def test_what_is_told_of_weights_may_be_those_of_a_few_files(tmp_path, monkeypatch):
+    (tmp_path / "there").touch()
+    monkeypatch.setattr(weights, "path_of", lambda row: tmp_path / "there")
+    monkeypatch.setattr(weights, "hash_of", lambda row: f"hash of {row.name}")
+    monkeypatch.setattr(weights, "is_own", lambda row: True)
+    config = SegmentConfig()
+    assert len(method.weights_of(config)["weights"]) > 5
+    assert method.weights_of(config, {"yamnet.tflite"}) == {
+        "weights": {"yamnet.tflite": "hash of yamnet.tflite"},
+        "weights_not_official": ["yamnet.tflite"],
+    }
