@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterator
@@ -61,3 +62,21 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
     # A file's name may hold bytes that aren't text; what stands in for them is JSON as well.
     write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON says; raises `ValueError` for all else, also where brackets nest too deep."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("too many brackets") from error
+
+
+def is_finite(value: object) -> bool:
+    """True of a number of JSON that is neither infinite nor "not a number", nor too great."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False

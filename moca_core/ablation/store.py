@@ -19,7 +19,7 @@ from moca_core.evaluation.layouts import Case, DataSet
 from moca_core.evaluation.records import CaseRecord, from_line, is_of, to_line
 from moca_core.evaluation.runner import make_report
 from moca_core.export.results import prepare_folder
-from moca_core.fileio import write_bytes, write_json
+from moca_core.fileio import parse_json, write_bytes, write_json
 from moca_core.models.filelock import FileLock
 from moca_core.shares import Ledger, Share
 from moca_core.training.checkpoint import LAST
@@ -52,7 +52,7 @@ class RowStore:
         """Its result in the shape of `evaluate --json`; None until it is done."""
         if self._report is None:
             with suppress(FileNotFoundError, ValueError):
-                report = json.loads((self.folder / _REPORT).read_text(encoding="utf-8"))
+                report = parse_json((self.folder / _REPORT).read_text(encoding="utf-8"))
                 self._report = report if isinstance(report, dict) and "m_j" in report else None
         return self._report
 
@@ -132,7 +132,7 @@ class RowStore:
             )
         facts: dict[str, Any] = {}
         with suppress(FileNotFoundError, ValueError):
-            facts = json.loads((self.folder / _FACTS).read_text(encoding="utf-8"))
+            facts = parse_json((self.folder / _FACTS).read_text(encoding="utf-8"))
         seconds = sum(record.seconds for record in done)
         self._report = make_report(done, failed, seconds, facts, data.incomplete)
         write_json(self.folder / _REPORT, self._report)

@@ -16,7 +16,7 @@ from moca_core.evaluation.baselines import BASELINES, Look
 from moca_core.evaluation.box_table import read_box_table
 from moca_core.evaluation.boxes import CLAIMS, BoxEvent, ClipEvent, score_boxes, text_tables
 from moca_core.evaluation.layouts.cases import spread
-from moca_core.export.results import prepare_folder
+from moca_core.export.results import prepare_file
 from moca_core.fileio import write_json
 from moca_core.models.registry import bundle_row
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     clips = [clips[place] for place in spread(len(clips), args.limit)]
     if args.json:
         # Before the work, not after it.
-        prepare_folder(args.json.parent)
+        prepare_file(args.json)
     segmenter = method.segmenter_of(args)
     looks, about = looks_of(args, segmenter)
     config = {"table": str(args.table), "limit": args.limit, "predictors": about}
@@ -91,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
     if report is None:
         warn(f"Stopped after {done} of {len(clips)} clips; no report is written.")
         return STOPPED
+    say(text_tables(report).rstrip())
     if args.json:
         write_json(args.json, report)
-    say(text_tables(report).rstrip())
     if report["failed"]:
         warn(f"moca: {len(report['failed'])} of {len(clips)} clips could not be read (see above)")
         return FAILED

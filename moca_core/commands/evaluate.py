@@ -20,7 +20,7 @@ from moca_core.evaluation.layouts import LAYOUTS, DataSet
 from moca_core.evaluation.records import SCORES_VERSION
 from moca_core.evaluation.runner import CaseEvent, ReportEvent, evaluate, text_table
 from moca_core.evaluation.shards import CaseBook, CaseFolder
-from moca_core.export.results import prepare_folder
+from moca_core.export.results import prepare_file, prepare_folder
 from moca_core.fileio import write_json
 from moca_core.models.registry import bundle_row
 from moca_core.models.stored import sha256_of
@@ -95,10 +95,11 @@ def run(args: argparse.Namespace) -> int:
         )
     args.device = own_device(args.device, share)
     data = LAYOUTS[args.layout](args.dataset, args.split, args.limit)
-    for folder in (args.save_masks, args.report, args.json.parent if args.json else None):
-        # Before the work, not after it.
-        if folder is not None:
-            prepare_folder(folder)
+    # Before the work, not after it.
+    for folder in filter(None, (args.save_masks, args.report)):
+        prepare_folder(folder)
+    if args.json:
+        prepare_file(args.json)
     task = task_of(args, data)
     # One bar is enough on a terminal; what can't be read is told by all.
     printer = ProgressPrinter(args.quiet or not share.first)

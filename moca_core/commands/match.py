@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     """Read both, compare them, and write what was asked for."""
     from moca_core.commands.progress import ProgressPrinter
     from moca_core.export.match_sheet import match_sheet, save_sheet
-    from moca_core.export.results import prepare_folder
+    from moca_core.export.results import prepare_file
     from moca_core.media.still import open_still
     from moca_core.pipeline import pma_features
     from moca_core.pipeline.pma import compare
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     for path in (args.out, args.npz):
         # Before the work, not after it.
         if path is not None:
-            prepare_folder(path.parent)
+            prepare_file(path)
     show_terms_once(args.bundle)
     printer = ProgressPrinter(args.quiet)
     try:

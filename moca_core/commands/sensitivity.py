@@ -16,7 +16,7 @@ from moca_core.commands.running import StopRequest, say, show, warn
 from moca_core.evaluation.layouts import LAYOUTS
 from moca_core.evaluation.sensitivity import CHANGES, PictureEvent, SensitivityEvent, sensitivity
 from moca_core.evaluation.sensitivity_report import roc_plot, text_tables
-from moca_core.export.results import prepare_folder
+from moca_core.export.results import prepare_file
 from moca_core.fileio import write_bytes, write_json
 from moca_core.models.registry import bundle_row
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     for path in (args.json, args.plot):
         # Before the work, not after it.
         if path is not None:
-            prepare_folder(path.parent)
+            prepare_file(path)
     segmenter = method.segmenter_of(args) if args.baseline == METHOD else None
     look, config = load_look(args, args.baseline, segmenter)
     window_s = bundle_row(args.bundle).window_s
@@ -107,9 +107,9 @@ def run(args: argparse.Namespace) -> int:
         reached = f" after {done} of {total} pictures" if total else ""
         warn(f"Stopped{reached}; no report is written.")
         return STOPPED
+    say(text_tables(report).rstrip())
     if args.json:
         write_json(args.json, report)
     if args.plot:
         write_bytes(args.plot, roc_plot(report).encode())
-    say(text_tables(report).rstrip())
     return tell_incomplete(report, data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from moca_core.errors import DatasetError
 from moca_core.evaluation.layouts.cases import is_file, read_table
+from moca_core.fileio import is_finite, parse_json
 from moca_core.media.suffixes import CLIP_SUFFIXES
 
 Box = tuple[float, float, float, float]
@@ -77,7 +77,7 @@ def read_box_table(table: Path, folder: Path | None = None) -> list[BoxClip]:
 
 def _from_json(table: Path) -> list[tuple[str, str, Any]]:
     try:
-        rows = json.loads(table.read_text(encoding="utf-8"))
+        rows = parse_json(table.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{table}: can't be read ({error})", "Fetch it again.") from error
     if not isinstance(rows, list) or not all(
@@ -105,7 +105,7 @@ def _from_csv(table: Path) -> list[tuple[str, str, Any]]:
         if not row[boxes].strip():
             continue
         try:
-            value = json.loads(row[boxes])
+            value = parse_json(row[boxes])
         except ValueError as error:
             raise _no_boxes(table, row[FILE], row[boxes]) from error
         found.append((row[FILE], row.get(category, ""), value))
@@ -123,7 +123,7 @@ def _is_box(value: Any) -> bool:
     return (
         isinstance(value, Sequence)
         and len(value) == 4
-        and all(type(edge) in (int, float) and math.isfinite(edge) for edge in value)
+        and all(map(is_finite, value))
         # A box in pixels would silently cover everything.
         and max(value) <= 2
     )

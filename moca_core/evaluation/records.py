@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -12,6 +11,7 @@ import numpy as np
 from moca_core.evaluation.classes import Counts
 from moca_core.evaluation.layouts import Case
 from moca_core.evaluation.metrics import THRESHOLDS, FrameScore
+from moca_core.fileio import is_finite, parse_json
 from moca_core.types import Prediction
 
 SCORES_VERSION = 1
@@ -98,10 +98,7 @@ def to_line(record: CaseRecord) -> str:
 
 def from_line(line: str) -> CaseRecord:
     """The record in a line of `to_line`; raises `ValueError` for anything else."""
-    try:
-        values = json.loads(line)
-    except RecursionError as error:
-        raise ValueError("not the record of a case") from error
+    values = parse_json(line)
     if not isinstance(values, dict) or values.keys() != _CHECKS.keys():
         raise ValueError("not the record of a case")
     if not all(_CHECKS[name](value) for name, value in values.items()):
@@ -132,18 +129,14 @@ def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0
 
 
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
-
-
 def _is_number_or_none(value: object) -> bool:
-    return value is None or _is_number(value)
+    return value is None or is_finite(value)
 
 
 def _is_curve(value: object) -> bool:
     if not isinstance(value, list):
         return value is None
-    return len(value) == len(THRESHOLDS) and all(map(_is_number, value))
+    return len(value) == len(THRESHOLDS) and all(map(is_finite, value))
 
 
 def _are_counts(value: object) -> bool:
@@ -158,7 +151,7 @@ def _are_counts(value: object) -> bool:
 _CHECKS: Mapping[str, Callable[[object], bool]] = {
     **dict.fromkeys(("id", "subset", "category", "group", "clip", "nearest", "reason"), _is_text),
     "files": _are_texts,
-    **dict.fromkeys(("j", "score", "seconds"), _is_number),
+    **dict.fromkeys(("j", "score", "seconds"), is_finite),
     **dict.fromkeys(("intersection", "union"), _is_count),
     "f_binary": _is_number_or_none,
     "f_curve": _is_curve,

@@ -11,7 +11,7 @@ from typing import Any
 from moca_core.errors import ConfigError
 from moca_core.evaluation.layouts import Case, DataSet
 from moca_core.evaluation.records import CaseRecord, from_line, is_of, to_line
-from moca_core.fileio import write_json
+from moca_core.fileio import parse_json, write_json
 from moca_core.shares import Ledger, Share, Watch
 from moca_core.types import StageEvent
 
@@ -147,9 +147,9 @@ class CaseFolder(CaseBook):
 
     def _read_failure(self, line: str) -> None:
         try:
-            values = json.loads(line)
+            values = parse_json(line)
             name, message = str(values["id"]), str(values["failed"])
-        except (ValueError, TypeError, LookupError, RecursionError):
+        except (ValueError, TypeError, LookupError):
             return
         if name not in self.records:
             self.failed[name] = message
@@ -173,7 +173,7 @@ class CaseFolder(CaseBook):
 
 def _settings_in(path: Path) -> Mapping[str, Any]:
     try:
-        settings: Mapping[str, Any] = dict(json.loads(path.read_bytes())["settings"])
+        settings: Mapping[str, Any] = dict(parse_json(path.read_bytes())["settings"])
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise ConfigError(
             f"{path}: can't be read, so nobody knows what the cases beside it were made with",

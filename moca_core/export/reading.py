@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,15 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moca_core.errors import StorageError
+from moca_core.fileio import is_finite, parse_json
 from moca_core.media.video import VideoReader
 from moca_core.pipeline import rle
 from moca_core.types import FrameResult, Mask, SoundingObject
 
 OBJECTS, SUMMARY = "objects.json", "summary.json"
 _AGAIN = "Run `moca segment` on the clip again."
+_MOST_PIXELS = 2**28
+"""Of a frame: 16384x16384."""
 _SAME_TIME_S = 0.002
 """A frame's time may differ by so much from the one that was noted."""
-_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +125,7 @@ class ClipResults:
 
     def clip_path(self) -> Path:
         """The clip's file; raises `StorageError` if it isn't there."""
-        if self.clip is None or not self.clip.is_file():
+        if self.clip is None or not _is_file(self.clip):
             where = self.folder if self.clip is None else self.clip
             what = "doesn't name its clip" if self.clip is None else "the clip isn't there any more"
             raise StorageError(
@@ -215,22 +218,24 @@ def _read(folder: Path, moved: Path | None) -> ClipResults:
 def _rows(folder: Path) -> dict[int, dict[str, Any]]:
     path = folder / OBJECTS
     try:
-        rows = json.loads(path.read_bytes())["frames"]
+        rows = parse_json(path.read_bytes())["frames"]
         found = {_number(row): row for row in rows}
-        sizes = {tuple(map(int, row["size"])) for row in rows}
+        sizes = {tuple(map(operator.index, row["size"])) for row in rows}
     except _DAMAGE as error:
         raise _damaged(path, str(error) or type(error).__name__) from error
     if not found:
         raise StorageError(f"{path}: holds no key frame", _AGAIN)
     if len(sizes) > 1 or any(len(size) != 2 or min(size) < 1 for size in sizes):
         raise _damaged(path, "frames of different sizes, or of none")
+    if any(math.prod(size) > _MOST_PIXELS for size in sizes):
+        raise _damaged(path, f"frames of more than {_MOST_PIXELS} pixels")
     return dict(sorted(found.items()))
 
 
 def _number(row: Mapping[str, Any]) -> int:
     """The frame's number, of an entry that has what is read before its masks are."""
     number = int(row["frame"])
-    if number < 0 or not math.isfinite(row["time"]):
+    if number < 0 or not is_finite(row["time"]):
         raise ValueError(f"frame {number} at {row['time']} s")
     for item in row["objects"]:
         if not isinstance(item["name"], str):
@@ -241,7 +246,7 @@ def _number(row: Mapping[str, Any]) -> int:
 def _summary(folder: Path) -> dict[str, Any]:
     """`summary.json`, without which the masks are still good; {} if it can't be read."""
     try:
-        found = json.loads((folder / SUMMARY).read_bytes())
+        found = parse_json((folder / SUMMARY).read_bytes())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -250,14 +255,17 @@ def _summary(folder: Path) -> dict[str, Any]:
 def _result(row: Mapping[str, Any]) -> FrameResult:
     """A frame from its entry in `objects.json` (`results.objects_row`)."""
     height, width = row["size"]
+    # Before they are decoded: a damaged size may ask for more memory than there is.
+    if any(item["rle"]["size"] != [height, width] for item in row["objects"]):
+        raise ValueError("a mask of another size than its frame")
+    if not all(is_finite(item["score"]) for item in row["objects"]):
+        raise ValueError("a score that is no number")
     objects = [
         SoundingObject(
             int(item["number"]), item["name"], float(item["score"]), rle.decode(item["rle"])
         )
         for item in row["objects"]
     ]
-    if any(item.mask.shape != (height, width) for item in objects):
-        raise ValueError("a mask of another size than its frame")
     start_s, stop_s = row["window"]
     return FrameResult(
         frame=int(row["frame"]),
@@ -270,6 +278,13 @@ def _result(row: Mapping[str, Any]) -> FrameResult:
         coarse=bool(row["coarse"]),
         heard=tuple((str(item["name"]), float(item["weight"])) for item in row["heard"]),
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no file can have such a name
+        return False
 
 
 def _near(one_s: float, other_s: float) -> bool:

@@ -114,6 +114,13 @@ def prepare_folder(folder: Path) -> None:
         ) from error
 
 
+def prepare_file(path: Path) -> None:
+    """Create the folder of a file and see that the file can be written; raises `StorageError`."""
+    prepare_folder(path.parent)
+    if path.is_dir():
+        raise StorageError(f"{path}: is a folder", "Give the name of a file.")
+
+
 def objects_row(result: FrameResult) -> dict[str, Any]:
     """A key frame's entry in `objects.json`; `rle` is COCO's compressed run lengths."""
     return {

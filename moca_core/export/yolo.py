@@ -40,7 +40,7 @@ def write(
         name = f"{clip.name}_{frame_name(result.frame)}"
         put(out / "images" / split / f"{name}.jpg", jpeg(rgb))
         put(out / "labels" / split / f"{name}.txt", _labels(result, names).encode())
-    put(out / "data.yaml", _yaml(split, names).encode())
+    put(out / "data.yaml", _yaml(split, names).encode(errors="backslashreplace"))
 
 
 def _labels(result: FrameResult, names: Sequence[str]) -> str:

@@ -154,8 +154,10 @@ def test_a_mask_whose_name_is_too_long_is_told(pairs, bundle, tmp_path, capsys):
 def test_a_report_that_cannot_be_written_is_told_before_the_work(pairs, bundle, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert run(pairs, "--json", str(tmp_path / "file" / "r.json")) == FAILED
-    assert bundle.looks == 0
     assert "can't be written" in capsys.readouterr().err
+    assert run(pairs, "--json", str(tmp_path)) == FAILED
+    assert "is a folder\n  Give the name of a file." in capsys.readouterr().err
+    assert bundle.looks == 0
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,10 @@ def test_objects_without_a_pixel_are_none(results):
         (lambda content: content["frames"][1].update(time=float("nan")), "nan s"),
         (lambda content: content["frames"][1]["objects"][0].update(name=None), "named None"),
         (lambda content: content["frames"].clear(), "no key frame"),
+        (lambda content: content["frames"][1].update(time=10**400), "frame 10 at"),
+        (lambda content: content["frames"][1].update(frame=float("inf")), "objects.json: is dam"),
+        (lambda content: [row.update(size=[64.0, 80.0]) for row in content["frames"]], "float"),
+        (lambda content: [row.update(size=[10**6, 10**6]) for row in content["frames"]], "pixels"),
     ],
 )
 def test_damaged_tables_are_told_at_once(results, edit, words):
@@ -110,7 +114,7 @@ def test_damaged_tables_are_told_at_once(results, edit, words):
     assert "moca segment" in caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff", "[" * 100_000])
 def test_what_is_no_table(results, text):
     (results / "objects.json").write_text(text, encoding="latin-1")
     with pytest.raises(StorageError, match="is damaged"):
@@ -124,6 +128,10 @@ def test_what_is_no_table(results, text):
         lambda row: row["objects"][0]["rle"].update(size=[4, 4], counts="`0"),
         lambda row: row["objects"][0].pop("score"),
         lambda row: row["objects"][0].update(score="high"),
+        lambda row: row["objects"][0].update(score=float("nan")),
+        lambda row: row["objects"][0].update(
+            rle={"size": [10**6, 10**6], "counts": "PPPPPPPPPPP0"}
+        ),
         lambda row: row.pop("window"),
     ],
 )
@@ -193,6 +201,12 @@ def test_another_clip_of_that_name_is_refused(results, tmp_path, spec):
     (found,) = read_results(results, other)
     with pytest.raises(StorageError, match="not the clip of the results"), found.video():
         pass
+
+
+def test_a_clip_of_a_name_that_no_file_can_have_is_not_there(results):
+    (results / "summary.json").write_text(json.dumps({"clip": "x" * 5000}))
+    with pytest.raises(StorageError, match="isn't there any more"):
+        only(results).clip_path()
 
 
 def test_one_file_for_several_clips(clip, tmp_path):

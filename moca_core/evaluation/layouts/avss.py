@@ -7,7 +7,6 @@ read. Pictures and masks may have any size and are scored at 224x224.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from moca_core.evaluation.classes import (
 )
 from moca_core.evaluation.layouts.avsbench import AVSS, find_folder, read_avsbench
 from moca_core.evaluation.layouts.cases import DataSet, is_file, read_image
+from moca_core.fileio import parse_json
 
 CLASS_FILE = "label2idx.json"
 
@@ -56,7 +56,7 @@ def read_classes(path: Path) -> Classes:
     DatasetError : it can't be read, or doesn't count so.
     """
     try:
-        numbers = json.loads(path.read_text(encoding="utf-8"))
+        numbers = parse_json(path.read_text(encoding="utf-8"))
         names = tuple(sorted(numbers, key=numbers.__getitem__))
         counted = [numbers[name] for name in names] == list(range(1, len(names) + 1))
     except (OSError, ValueError, AttributeError, TypeError, LookupError) as error:
