@@ -151,6 +151,12 @@ QComboBox::down-arrow {{ width: 0; height: 0; margin-right: 8px; border-left: 4p
     border-right: 4px solid {base}; border-top: 5px solid {dim}; }}
 QComboBox QAbstractItemView {{ background: {panel}; border: 1px solid {border};
     selection-background-color: {accent}; selection-color: {on_accent}; }}
+QCheckBox::indicator {{ width: 13px; height: 13px; background: {base}; border: 1px solid {dim};
+    border-radius: 3px; }}
+QCheckBox::indicator:checked {{ width: 7px; height: 7px; background: {on_accent};
+    border: 4px solid {accent}; }}
+QCheckBox::indicator:focus {{ border-color: {accent}; }}
+QCheckBox::indicator:disabled {{ background: {panel}; border-color: {border}; }}
 QTabWidget::pane {{ background: {panel}; border: 1px solid {border}; border-radius: 5px;
     top: -1px; }}
 QTabWidget > QStackedWidget {{ background: {panel}; }}
