@@ -274,6 +274,7 @@ def test_one_case_has_no_interval_and_is_shown_once(pairs: DataSet, tmp_path: Pa
     page = written(tmp_path / "out", report, records, one, segmenter())
     assert len(page.of("img")) == 5
     assert page.text("h4").split() == ["Best"]
+    assert page.text("figcaption").startswith("single: 1 case Mean")
     assert "±" not in page.text("td")
     assert "0.000 to" not in page.text("td")
 

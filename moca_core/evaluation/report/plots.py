@@ -29,7 +29,7 @@ def histograms(parts: Sequence[Part]) -> list[Markup]:
         empty = part.empty_truths == len(part.records)
         x_title = "IoU of the background" if empty else "IoU"
         drawing = histogram(part.name, [record.j for record in part.records], x_title)
-        found.append(figure(drawing, f"{part.name}: {len(part.records)} cases"))
+        found.append(figure(drawing, f"{part.name}: {_cases(len(part.records))}"))
     return found
 
 
