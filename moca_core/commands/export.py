@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if stopped:
         warn(f"Stopped. Nothing is left in {args.out}; run the same command again.")
         return STOPPED
-    say(f"{args.results}: {_counted(clips)} as {row.name} -> {args.out}", args.quiet)
+    say(f"{args.results}: {_counted(clips)} read, {row.name} -> {args.out}", args.quiet)
     return DONE
 
 

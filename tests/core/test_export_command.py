@@ -33,7 +33,7 @@ def test_every_format_by_its_name(name, results, tmp_path, capsys):
     extra = ("--tree", "s4") if name == "avsbench" else ()
     assert run(results, "--format", name, "--out", tmp_path / "out", *extra) == DONE
     said = capsys.readouterr()
-    assert said.out == f"{results}: 1 clip, 6 frames as {name} -> {tmp_path / 'out'}\n"
+    assert said.out == f"{results}: 1 clip, 6 frames read, {name} -> {tmp_path / 'out'}\n"
     assert files_of(tmp_path / "out")
 
 
