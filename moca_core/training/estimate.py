@@ -18,6 +18,7 @@ from moca_core.models.compute import synchronise, torch_dtype
 from moca_core.models.registry import bundle_row
 from moca_core.training.cache import FeatureShape
 from moca_core.training.config import TrainConfig
+from moca_core.training.entered import LIMIT_BYTES
 
 _PATCH = 14
 _REACHED = 0.7
@@ -82,18 +83,22 @@ def estimate(
     shape = FeatureShape((tokens, width), (_AUDIO_TOKENS[config.bundle], sizes.audio_width))
     speed = _REACHED * (rate or measured_rate(tokens, width, choice))
     pictures = config.batch * (4 if config.audio_negatives else 3)
-    ahead = pictures * len(sizes.blocks) * _block(tokens, width)
-    # Nothing learns before the first adapter, which stands behind its block.
-    back = ahead * (len(sizes.blocks) - 1) / len(sizes.blocks)
-    iterations = config.iterations * _APART * (ahead + _BACKWARD * back)
+    # Nothing learns before the first adapter, which stands behind its block: a picture passes that
+    # once whatever its sound, or once in the whole run while all of them fit into memory.
+    learning = pictures * (len(sizes.blocks) - 1) * _block(tokens, width)
+    pictures_bytes = item_count * tokens * width * 4 if choice.device == "cpu" else 0
+    remembered = 0 < pictures_bytes <= LIMIT_BYTES
+    ahead = learning + (0 if remembered else 3 * config.batch * _block(tokens, width))
+    iterations = config.iterations * _APART * (ahead + _BACKWARD * learning)
     validations = -(-config.iterations // config.validate_every) if config.validation else 0
     validating = validations * _VALIDATION_BATCHES * ahead
-    features = item_count * _item(config.bundle, sizes.entry, tokens, width)
+    entry = sizes.entry + remembered
+    features = item_count * _item(config.bundle, entry, tokens, width)
     kept = _KEPT * pictures * len(sizes.blocks) * tokens * width * 4
     return Estimate(
         (iterations + validating + features) / speed + item_count * _ITEM_S,
         item_count * shape.item_bytes,
-        _PROCESS_BYTES + _weights(config.bundle, width) + kept,
+        _PROCESS_BYTES + _weights(config.bundle, width) + kept + min(pictures_bytes, LIMIT_BYTES),
     )
 
 
@@ -120,7 +125,7 @@ def _block(tokens: int, width: int) -> float:
 
 
 def _item(bundle: str, entry: int, tokens: int, width: int) -> float:
-    """Operations for the features of an item: blocks before the first adapter, and the sound."""
+    """Operations for the features of an item: blocks that don't hear, and the sound."""
     sound = _block(_AUDIO_TOKENS[bundle], HOSTS[bundle].audio_width)
     return entry * _block(tokens, width) + _AUDIO_BLOCKS[bundle] * sound
 
