@@ -78,12 +78,11 @@ def load(identity: str, folder: Path) -> State | None:
         version = content.pop("version")
         made_with = content.pop("identity")
         state = State(**content) if version == _VERSION else None
+        if state is not None:
+            _check_counts(state)
     except Exception as error:
         # Damaged bytes fail in whatever way they happen to be read.
-        raise WeightsError(
-            f"{path}: damaged, or no checkpoint of a run",
-            "Remove it to begin the run anew; adapters that were saved beside it are whole.",
-        ) from error
+        raise damaged(folder) from error
     if state is None:
         raise WeightsError(f"{path}: of version {version}", "Update the program to go on with it.")
     if made_with != identity:
@@ -92,3 +91,18 @@ def load(identity: str, folder: Path) -> State | None:
             "Resume it with its own (config.toml beside it), or choose another folder.",
         )
     return state
+
+
+def damaged(folder: Path) -> WeightsError:
+    """The error of a checkpoint that can't be read, or doesn't fit what is trained."""
+    return WeightsError(
+        f"{folder / LAST}: damaged, or no checkpoint of a run",
+        "Remove it to begin the run anew; adapters that were saved beside it are whole.",
+    )
+
+
+def _check_counts(state: State) -> None:
+    """Raise `ValueError` where a count can't be one."""
+    counts = (state.step, state.skipped, state.in_a_row, state.validated + 1)
+    if any(type(count) is not int or count < 0 for count in counts):
+        raise ValueError(f"counts {counts}")

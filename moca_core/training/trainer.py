@@ -159,9 +159,7 @@ class Trainer:
         self.state = checkpoint.load(fingerprint(config), folder) or State()
         self._saved = self.state.step, self.state.validated
         if self.state.step:
-            learner.load_state_dict(dict(self.state.learner))
-            self._optimiser.load_state_dict(dict(self.state.optimiser))
-            self._scaler.load_state_dict(dict(self.state.scaler))
+            self._take_up(self.state)
         # A checkpoint is read into main memory, wherever it was made.
         self._mean = {key: value.to(device.device) for key, value in self.state.mean.items()}
         if config.ema and not self._mean:
@@ -169,6 +167,15 @@ class Trainer:
         self._model: nn.Module = learner
         if self.processes.count > 1:
             self._model = DistributedDataParallel(learner)
+
+    def _take_up(self, state: State) -> None:
+        """Go on from a checkpoint; raises `WeightsError` where it doesn't fit."""
+        try:
+            self.learner.load_state_dict(dict(state.learner))
+            self._optimiser.load_state_dict(dict(state.optimiser))
+            self._scaler.load_state_dict(dict(state.scaler))
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise checkpoint.damaged(self.folder) from error
 
     def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[TrainEvent]:
         """Train to the end; may be closed at any event, and taken up from the last checkpoint.

@@ -434,6 +434,21 @@ def test_a_checkpoint_of_another_program_is_told(data: Path, tmp_path: Path) -> 
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "values", [{"learner": {}}, {"optimiser": {"a": 1}}, {"step": "x"}, {"step": -5}]
+)
+def test_a_checkpoint_that_does_not_fit_is_told(
+    values: dict[str, object], whole: tuple[Path, list[TrainEvent]], data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    (folder / "adapter.safetensors").unlink()  # it isn't done
+    content = torch.load(folder / "last.pt", weights_only=True)
+    torch.save(content | values, folder / "last.pt")
+    with pytest.raises(WeightsError, match=r"last\.pt: damaged"):
+        list(fit(config(data), folder))
+
+
 def test_too_few_recordings_to_hold_some_out(tmp_path: Path) -> None:
     for number in range(2):
         clip(tmp_path / "data" / f"{number}.mp4", 2.0 + 0.2 * number)
