@@ -57,6 +57,9 @@ def save(state: State, identity: str, folder: Path) -> Path:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     path = folder / LAST
+    # What a kill in the middle of a save has left: nobody else writes here, the run has the lock.
+    for half in folder.glob(f".{LAST}.*.tmp"):
+        half.unlink(missing_ok=True)
     with atomic_write(path) as stream:
         stream.write(buffer.getbuffer())
     return path

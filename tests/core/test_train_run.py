@@ -434,6 +434,15 @@ def test_a_checkpoint_of_another_program_is_told(data: Path, tmp_path: Path) -> 
     assert caught.value.hint
 
 
+def test_half_a_checkpoint_that_a_kill_left_goes(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".last.pt.0a1b2c3d.tmp").write_bytes(b"half")
+    list(fit(config(data), folder))
+    assert (folder / "last.pt").exists()
+    assert not list(folder.glob("*.tmp"))
+
+
 @pytest.mark.parametrize(
     "values", [{"learner": {}}, {"optimiser": {"a": 1}}, {"step": "x"}, {"step": -5}]
 )
