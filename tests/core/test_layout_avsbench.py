@@ -400,6 +400,22 @@ def test_bad_tables(tmp_path: Path, layout: str, content: str, message: str) -> 
     assert message in caught.value.message
 
 
+def test_a_clip_that_the_table_names_twice_counts_once(s4: Path) -> None:
+    whole_set = read("s4", s4)
+    table = s4 / "Single-source" / "s4_meta_data.csv"
+    text = table.read_text()
+    table.write_text(text + text.splitlines()[1] + "\n")
+    again = read("s4", s4)
+    assert (again.cases, again.clips) == (whole_set.cases, whole_set.clips)
+
+
+def test_two_lines_that_differ_about_a_clip_are_told(tmp_path: Path) -> None:
+    text = "uid,split,label,a_obj\nx,test,v1s,dog\nx,test,v1s,cat\n"
+    (tmp_path / "metadata.csv").write_text(text)
+    with pytest.raises(DatasetError, match="two lines name x and say different things"):
+        read("avss", tmp_path)
+
+
 def test_a_sound_shorter_than_the_window_is_padded(s4: Path) -> None:
     data = read("s4", s4, limit=1)
     write_wav(data.cases[0].audio_path, np.full(RATE_HZ, 16384, np.int16))

@@ -207,7 +207,7 @@ def find_folder(tree: Tree, root: Path) -> Path:
 
 
 def read_clips(tree: Tree, path: Path, split: str) -> list[TableClip]:
-    """Clips of a split, in the order of the table `path`; raises `DatasetError`."""
+    """Clips of a split, each once, in the order of the table `path`; raises `DatasetError`."""
     columns, rows = read_table(path)
     needed = [tree.columns[name] for name in ("name", *tree.places) if name in tree.columns]
     missing = [name for name in needed if name not in columns]
@@ -233,7 +233,25 @@ def read_clips(tree: Tree, path: Path, split: str) -> list[TableClip]:
             if splits
             else "Check the file.",
         )
-    return kept
+    return _each_once(tree, path, kept)
+
+
+def _each_once(tree: Tree, path: Path, clips: Sequence[TableClip]) -> list[TableClip]:
+    """The clips without those that a line names again, which would count twice."""
+    found: dict[str, TableClip] = {}
+    for clip in clips:
+        first = found.setdefault(_full_name(tree, clip), clip)
+        if first != clip:
+            raise DatasetError(
+                f"{path}: two lines name {clip.name} and say different things of it",
+                "Correct or remove one of them.",
+            )
+    return list(found.values())
+
+
+def _full_name(tree: Tree, clip: TableClip) -> str:
+    """What tells a clip from all others of its split."""
+    return "/".join(getattr(clip, place) for place in (*tree.places, "name"))
 
 
 def check_row(tree: Tree, path: Path, clip: TableClip) -> None:
@@ -275,7 +293,7 @@ def _present(tree: Tree, folder: Path, clip: TableClip) -> tuple[list[int], str]
 
 
 def _case(tree: Tree, folder: Path, clip: TableClip, number: int) -> Case:
-    name = "/".join(getattr(clip, place) for place in (*tree.places, "name"))
+    name = _full_name(tree, clip)
     return Case(
         id=f"{name}_{tree.in_file(number)}",
         subset=clip.part or clip.split,
