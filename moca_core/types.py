@@ -149,4 +149,32 @@ class NoteEvent:
     message: str
 
 
-SegmentEvent = StageEvent | FrameEvent | NoteEvent
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The values of a key frame that the thresholds of `MatchSettings` cut.
+
+    Attributes
+    ----------
+    agreement : how well what is heard matches what is seen.
+    weights : (n,) how loudly the groups are heard that can be named, sum at most 1.
+    region : (k,) some of the sounding region's values, 0 to 1, evenly from all over the frame.
+    fit : (0 or 1,) expected IoU of the best proposals with the region, if it came to that.
+    shares : (c,) how surely each of them sounds, as a share of the one that does most.
+    """
+
+    agreement: float
+    weights: NDArray[np.float32]
+    region: NDArray[np.float32]
+    fit: NDArray[np.float32]
+    shares: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoresEvent:
+    """What the thresholds cut in a key frame, told before its `FrameEvent`."""
+
+    frame: int
+    scores: Scores
+
+
+SegmentEvent = StageEvent | FrameEvent | NoteEvent | ScoresEvent

@@ -101,6 +101,8 @@ ACTIONS = (
       group="overlay"),
     R("overlay_proposals", "&Proposals", "View", "inspector.choose", ("6",), ("proposals",),
       group="overlay"),
+    R("thresholds", "&Thresholds", "View", "thresholds.bring_up", ("T",), separator=True,
+      tip="Move the thresholds of the decision; masks follow without the encoders"),
     R("zoom_in", "Zoom &in", "View", "view.zoom_by", ("+", "="), (1,), separator=True),
     R("zoom_out", "Zoom &out", "View", "view.zoom_by", ("-",), (-1,)),
     R("fit", "&Fit frame", "View", "view.fit", ("0",), icon="fit"),

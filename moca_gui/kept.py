@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from moca_core.config import SegmentConfig
+from moca_core.config import SegmentConfig, with_values
 from moca_core.errors import MocaError
 from moca_core.types import FrameResult
+from moca_gui.thresholds.deciding import Moved
 
 _log = logging.getLogger(__name__)
 
@@ -72,15 +73,21 @@ class KeptResults:
         return f"The results of this run aren't kept on disk: {trouble}" if trouble else ""
 
 
-def open_results(clip: Path, config: SegmentConfig) -> KeptResults:
+def open_results(clip: Path, config: SegmentConfig, moved: Moved = ()) -> KeptResults:
     """The stored results of `clip` under a configuration; never raises for a disk.
 
     Imports torch: call it in the worker only.
+
+    Parameters
+    ----------
+    moved : the thresholds that differ from the bundle's.
     """
+    from moca_core.models.bundles import default_settings
     from moca_core.pipeline.store import ResultStore
 
     try:
-        return KeptResults(ResultStore().open(clip, config))
+        settings = with_values(default_settings(config), moved)
+        return KeptResults(ResultStore().open(clip, config, settings))
     except MocaError as error:
         _log.warning("%s", error)
         return KeptResults(None, error.message)

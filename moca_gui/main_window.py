@@ -46,12 +46,15 @@ from moca_gui.panels.status import StatusBar
 from moca_gui.panels.timeline import Timeline
 from moca_gui.panels.transport import Transport
 from moca_gui.player import AudioFactory, Player, open_audio_clock
-from moca_gui.runner import Runner, SegmenterLike, load_segmenter
+from moca_gui.run_worker import RunWorker, SegmenterLike, load_segmenter
+from moca_gui.runner import Runner
 from moca_gui.session import Clip, Session
 from moca_gui.settings import Settings, WindowState
 from moca_gui.shell import make_docks, make_tool_bar, stack_body
 from moca_gui.sound import SoundPart, SoundPicture, read_sound
 from moca_gui.stage import Stage
+from moca_gui.thresholds.deciding import Moved
+from moca_gui.thresholds.panel import ThresholdsPanel
 from moca_gui.tuning.source import LocalTuning, TuningSource
 from moca_gui.views.frame_view import FrameView
 from moca_gui.weights import ManagedWeights, WeightsSource
@@ -71,7 +74,7 @@ class Services:
     read_sound: Callable[[Clip], Iterator[SoundPart]] = read_sound
     audio_factory: AudioFactory = open_audio_clock
     make_segmenter: Callable[[SegmentConfig], SegmenterLike] = load_segmenter
-    open_store: Callable[[Path, SegmentConfig], KeptResults] = open_results
+    open_store: Callable[[Path, SegmentConfig, Moved], KeptResults] = open_results
     weights: WeightsSource = field(default_factory=ManagedWeights)
     tuning: TuningSource = field(default_factory=LocalTuning)
     matching: MatchSource = field(default_factory=LocalMatching)
@@ -104,8 +107,7 @@ class MainWindow(QMainWindow):
             self.session,
             self.pool,
             self.settings,
-            services.make_segmenter,
-            services.open_store,
+            RunWorker(services.make_segmenter, services.open_store),
             self,
         )
         self.actions_by_name = make_actions(self)
@@ -128,7 +130,7 @@ class MainWindow(QMainWindow):
             *(self, services.matching, self.pool, self.session, self.settings, self.dialogs),
             *(self.encoders, self.adapters, self.ask_open),
         )
-        self.docks = make_docks(self, self.objects, self.inspector, self.log)
+        self.docks = make_docks(self, self.objects, self.inspector, self.thresholds, self.log)
         self.menus = fill_menus(self.menuBar(), self.actions_by_name)
         self.recent_menu = RecentMenu(self.state, self.open_path, self.menus["File"])
         self.menus["File"].insertMenu(self.actions_by_name["close_clip"], self.recent_menu)
@@ -152,6 +154,7 @@ class MainWindow(QMainWindow):
         self.timeline = Timeline(self.session, self.player, self.sound, self.theme)
         self.objects = ObjectsPanel(self.session)
         self.inspector = Inspector(self.session)
+        self.thresholds = ThresholdsPanel(self.session, self.runner)
         self.stage = Stage(self.session, self.view, self.inspector)
         self.log = LogPanel()
         self.status = StatusBar(self.session)
@@ -181,7 +184,9 @@ class MainWindow(QMainWindow):
         self.runner.ended.connect(session.note)
         self.status.job.cancel_pressed.connect(self.runner.cancel)
         self.encoders.changed.connect(self._on_encoders)
-        self.fine_tune.noted.connect(session.note)
+        self.encoders.changed.connect(self.thresholds.forget_scores)
+        for noted in (self.fine_tune.noted, self.thresholds.refused):
+            noted.connect(session.note)
         self.dialogs.log_wanted.connect(lambda: self.docks["Log"].show())
         self.start_page.open_pressed.connect(self.ask_open)
         self.start_page.demo_pressed.connect(self.open_demo)
@@ -348,12 +353,11 @@ class MainWindow(QMainWindow):
             if row.icon:
                 self.actions_by_name[row.name].setIcon(icon(row.icon, theme))
         self.run_button.setIcon(icon("run", theme, theme.on_accent))
-        self.view.set_theme(theme)
-        self.transport.set_theme(theme)
-        self.timeline.set_theme(theme)
         self.inspector.refresh()
-        self.fine_tune.set_theme(theme)
-        self.matching.set_theme(theme)
+        for part in (self.view, self.transport, self.timeline, self.thresholds):
+            part.set_theme(theme)
+        for part in (self.fine_tune, self.matching):
+            part.set_theme(theme)
 
     def toggle_fullscreen(self) -> None:
         """Fill the screen, or not."""

@@ -148,6 +148,11 @@ class ResultStore:
     def __len__(self) -> int:
         return len(self._results)
 
+    @property
+    def frames(self) -> set[int]:
+        """The frames that have a result."""
+        return set(self._results)
+
     def get(self, frame: int) -> PackedResult | None:
         """The result of exactly this frame, or None."""
         return self._results.get(frame)
@@ -238,6 +243,13 @@ class ResultStore:
                 objects.append(replace(item, number=next_number))
                 next_number += 1
         return replace(result, objects=tuple(objects))
+
+    def keep(self, frames: set[int]) -> bool:
+        """Forget all results but those of `frames`; whether there were others."""
+        others = self.frames - frames
+        for frame in others:
+            self._drop(frame)
+        return bool(others)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -3,102 +3,26 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from moca_core.config import SegmentConfig
 from moca_core.errors import MocaError
-from moca_core.types import FrameEvent, NoteEvent, SegmentEvent, StageEvent
+from moca_core.types import NoteEvent, ScoresEvent, StageEvent
 from moca_gui.eta import Pace
 from moca_gui.jobs import Job, JobPool, JobState
-from moca_gui.kept import KeptResults, open_results
 from moca_gui.results import PackedResult, pack
+from moca_gui.run_worker import DefaultsKnown, DeviceKnown, Finished, RunRequest, RunWorker, Warm
 from moca_gui.session import Clip, Session
 from moca_gui.settings import Settings
+from moca_gui.thresholds.deciding import Moved, Wish, Wishes
 
 _log = logging.getLogger(__name__)
 LEAVE_AFTER_MS = 700
-
-
-class SegmenterLike(Protocol):
-    """What is needed of `moca_core.pipeline.segmenter.Segmenter`."""
-
-    @property
-    def clip(self) -> Callable[..., Iterator[SegmentEvent]]:
-        """The method that yields the events of a run."""
-        ...
-
-
-@dataclass(frozen=True)
-class DeviceKnown:
-    """The device was chosen; `text` names it with its dtype and reason."""
-
-    text: str
-
-
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """A frame is done, packed for keeping."""
-
-    result: PackedResult
-    done: int
-    total: int
-    stored: bool
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What to run on: `frames` as for `Segmenter.clip`, or a range in seconds.
-
-    A clip or range gets masks at every frame, so that they move with the object while playing.
-    """
-
-    title: str
-    frames: str | Sequence[int] = "all"
-    start_s: float | None = None
-    end_s: float | None = None
-    keep_maps: bool = False
-
-
-def load_segmenter(config: SegmentConfig) -> SegmenterLike:
-    """The real segmenter. Imports torch: call it in the worker only."""
-    from moca_core.pipeline.segmenter import Segmenter
-
-    return Segmenter(config, device="auto")
-
-
-class Warm:
-    """The encoders that stay in memory between two runs, with their configuration."""
-
-    def __init__(self) -> None:
-        self.segmenter: SegmenterLike | None = None
-        self.config: SegmentConfig | None = None
-
-    def take(self, segmenter: SegmenterLike, config: SegmentConfig) -> None:
-        """Keep these."""
-        self.segmenter, self.config = segmenter, config
-
-    def let_go(self) -> None:
-        """Keep none; their memory goes back to the system."""
-        had, self.segmenter, self.config = self.segmenter is not None, None, None
-        if had and "torch" in sys.modules:
-            from moca_core.heap import give_back
-            from moca_core.models.compute import empty_cache
-
-            empty_cache()
-            give_back()
-
-    def leaving(self) -> Iterator[StageEvent]:
-        """`let_go` as a job."""
-        yield StageEvent("freeing encoders")
-        self.let_go()
 
 
 class Runner(QObject):
@@ -110,14 +34,15 @@ class Runner(QObject):
     failed = Signal(object, str)
     ended = Signal(str)
     completed = Signal()  # a run came to its end, neither stopped nor failed
+    defaults_known = Signal(object)  # the thresholds that suit the bundle
+    scored = Signal(int, object)  # what the thresholds cut in a key frame
 
     def __init__(
         self,
         session: Session,
         pool: JobPool,
         settings: Settings,
-        make_segmenter: Callable[[SegmentConfig], SegmenterLike] = load_segmenter,
-        open_store: Callable[[Path, SegmentConfig], KeptResults] = open_results,
+        worker: RunWorker,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
@@ -127,15 +52,37 @@ class Runner(QObject):
         self.ready: Callable[[], bool] = lambda: True  # asked before a run begins
         self._pool = pool
         self._settings = settings
-        self._make_segmenter = make_segmenter
-        self._open_store = open_store
-        self._warm = Warm()  # touched by the worker only while there is one
+        self._worker = worker  # touched by the job only while there is one
         self._left: Job | None = None  # cancelled, but in the middle of a step
         self._request: RunRequest | None = None
         self._pace = Pace()
         self._count = self._stored = 0
         self._number = 0  # of the run
         self._look_again = False  # for kept results, once the run has ended
+        self._moved: dict[SegmentConfig, Moved] = {}
+        self._wishes: Wishes | None = None  # of the job that decides again
+        self._undecided: set[int] = set()  # frames that it has yet to decide
+        session.clip_changed.connect(self._forget_held)
+
+    @property
+    def moved(self) -> Moved:
+        """The thresholds of the runs to come that differ from the bundle's."""
+        return self._moved.get(self.config, ())
+
+    @property
+    def deciding(self) -> bool:
+        """Whether the job under way only decides again, so that thresholds may be moved."""
+        return self._wishes is not None
+
+    @property
+    def decidable(self) -> set[int]:
+        """The frames of the open clip that follow the thresholds without an encoder."""
+        held = self._worker.held
+        mine = held is not None and held.clip is self.session.clip and held.config == self.config
+        return held.analyses.frames() if held is not None and mine else set()
+
+    def _forget_held(self) -> None:
+        self._worker.held = None
 
     def run_frame(self) -> None:
         """Run on the frame on screen, and keep its maps."""
@@ -158,6 +105,51 @@ class Runner(QObject):
         """Run on the whole clip."""
         self._start(RunRequest("Run on the clip", keep_maps=self._settings.get("keep_maps")))
 
+    def run_anew(self) -> None:
+        """Run on the whole clip, also where the disk has results."""
+        keep = self._settings.get("keep_maps")
+        self._start(RunRequest("Run on the clip", keep_maps=keep, anew=True))
+
+    def move_thresholds(self, moved: Moved) -> None:
+        """Decide by other thresholds: the frame on screen at once, the clip after it.
+
+        Results that can't follow are forgotten: they would be those of other thresholds.
+        """
+        if self.job is not None and not self.deciding:
+            return
+        self._moved[self.config] = moved
+        decidable = self.decidable
+        self.session.keep_results(decidable)
+        self._undecided = decidable
+        wish = Wish(moved, self.session.frame)
+        if self._wishes is not None:
+            self._wishes.put(wish)
+        elif decidable:
+            self._decide(wish)
+        else:
+            self.load_kept()
+        self.changed.emit()
+
+    def _decide(self, wish: Wish) -> None:
+        clip, held = self.session.clip, self._worker.held
+        assert clip is not None and held is not None  # else no frame is decidable
+        self._begin()
+        self._wishes = Wishes(wish)
+        self.job = self._pool.start(
+            "Thresholds",
+            partial(
+                self._worker.decide_again,
+                *(clip, self.config, held.analyses, self._wishes, self._left),
+            ),
+            on_event=partial(self._on_event, clip, self.config, self._number, None),
+            on_finished=self._on_finished,
+        )
+
+    def _begin(self) -> None:
+        self._pace = Pace()
+        self._count = self._stored = 0
+        self._number += 1
+
     def cancel(self) -> None:
         """Stop the run at its next yield; finished frames stay.
 
@@ -178,6 +170,8 @@ class Runner(QObject):
 
     def use(self, config: SegmentConfig) -> None:
         """Make the runs to come with `config`; encoders of another one leave the memory."""
+        if self._worker.held is not None and self._worker.held.config != config:
+            self._worker.held = None
         self.config = config
         self._let_go_of_others()
 
@@ -185,18 +179,19 @@ class Runner(QObject):
         """Free encoders that the next run doesn't use, beside the window: that takes a moment."""
         if self.job is not None or self._left is not None:
             return  # the worker has them; the next run begins with this
-        if self._warm.segmenter is not None and self._warm.config != self.config:
-            warm, self._warm = self._warm, Warm()
+        warm = self._worker.warm
+        if warm.segmenter is not None and warm.config != self.config:
+            self._worker.warm = Warm()
             self._pool.start("freeing encoders", warm.leaving)
 
     def load_kept(self) -> None:
         """Show the results that were kept of the open clip, as they are read."""
-        clip, config = self.session.clip, self.config
+        clip, config, moved = self.session.clip, self.config, self.moved
         if clip is None:
             return
 
         def wanted() -> bool:
-            return clip is self.session.clip and config == self.config
+            return (clip, config, moved) == (self.session.clip, self.config, self.moved)
 
         def show(result: PackedResult) -> None:
             # What is in memory already may have maps.
@@ -204,7 +199,7 @@ class Runner(QObject):
                 self.session.add_result(result)
 
         def kept() -> Iterator[PackedResult]:
-            for result in self._open_store(clip.path, config).results():
+            for result in self._worker.open_store(clip.path, config, moved).results():
                 if not wanted():
                     return  # another clip, or other encoders, since
                 yield pack(result)
@@ -230,80 +225,57 @@ class Runner(QObject):
         if self.job is not None:
             self.session.note("A run is under way. Cancel it first (Esc).")
             return
-        self._request = request
+        every_s = self._settings.get("key_frame_every_s")
+        self._request = request = replace(request, every_s=every_s)
         if not self.ready():
             return
-        self._pace = Pace()
-        self._count = self._stored = 0
-        self._number += 1
+        self._begin()
         self.job = self._pool.start(
             request.title,
-            partial(self._events, clip, request, self.config, self._left),
-            on_event=partial(self._on_event, clip, self.config, self._number, request),
+            partial(self._worker.run, clip, request, self.config, self.moved, self._left),
+            on_event=partial(self._on_event, clip, self.config, self._number, self.moved),
             on_finished=self._on_finished,
         )
         self.progressed.emit(f"{request.title}: starting", 0, 0, None)
         self.changed.emit()
 
-    def _events(
-        self, clip: Clip, request: RunRequest, config: SegmentConfig, left: Job | None
-    ) -> Iterator[Any]:
-        """The generator of the worker thread; `left` is a stopped run that may be at work still."""
-        while left is not None and not left.wait(0.05):
-            yield StageEvent("waiting for the stopped run")
-        if self._warm.config != config:
-            yield StageEvent("loading the models")
-            self._warm.let_go()
-            self._warm.take(self._make_segmenter(config), config)
-        segmenter = self._warm.segmenter
-        assert segmenter is not None
-        kept = self._open_store(clip.path, config)
-        options: dict[str, Any] = {"keep_maps": request.keep_maps, "store": kept}
-        if request.start_s is not None:
-            options |= {"start_s": request.start_s, "end_s": request.end_s}
-        every = self._settings.get("key_frame_every_s")
-        events = segmenter.clip(clip.path, frames=request.frames, every_s=every, **options)
-        device = ""
-        # Closed with this generator: a cancel lets go of the clip here and now.
-        with closing(cast("Generator[SegmentEvent, None, None]", events)):
-            for event in events:
-                if note := kept.take_note():
-                    yield NoteEvent(note)
-                choice = str(getattr(segmenter, "device", "") or "")
-                if choice != device:
-                    device = choice
-                    yield DeviceKnown(choice)
-                if isinstance(event, FrameEvent):
-                    yield Finished(pack(event.result), event.done, event.total, event.stored)
-                else:
-                    yield event
-        if note := kept.take_note():
-            yield NoteEvent(note)
-
     def _on_event(
-        self, clip: Clip, config: SegmentConfig, number: int, request: RunRequest, event: Any
+        self, clip: Clip, config: SegmentConfig, number: int, moved: Moved | None, event: Any
     ) -> None:
+        """Take an event; `moved` are the thresholds of its run, None where they may move."""
+        mine = self.job is not None and number == self._number
         shown = clip is self.session.clip and config == self.config
+        shown = shown and (mine if moved is None else moved == self.moved)
         if isinstance(event, Finished) and shown:
             # Also after a cancel: what is finished is kept.
             result = event.result
-            if request.frames != "all":
+            if event.total == 1:
                 result = self.session.results.known_numbers(result)
             self.session.add_result(result)
-        if self.job is None or number != self._number:
+        if isinstance(event, ScoresEvent) and shown:
+            self.scored.emit(event.frame, event.scores)
+        if not mine:
             return  # of a run that was left to end
         if isinstance(event, DeviceKnown):
             self.device_known.emit(event.text)
+        elif isinstance(event, DefaultsKnown):
+            self.defaults_known.emit(event.settings)
         elif isinstance(event, NoteEvent):
             self.session.note(event.message)
         elif isinstance(event, Finished):
-            self._count += 1
-            self._stored += event.stored
-            self._pace.note(event.done, event.total, key=event.result.key, stored=event.stored)
-            self._show_progress("", event.done, event.total)
-        elif isinstance(event, StageEvent):
+            self._note_finished(event)
+        elif isinstance(event, StageEvent) and not self.deciding:
             # Once frames come, the count says more than the stage.
             self._show_progress("" if self._count else event.stage, event.done, event.total)
+
+    def _note_finished(self, event: Finished) -> None:
+        if self.deciding and event.total == 1:
+            return  # the frame on screen, which comes again with the clip
+        self._count += 1
+        self._stored += event.stored
+        self._undecided.discard(event.result.frame)
+        self._pace.note(event.done, event.total, key=event.result.key, stored=event.stored)
+        self._show_progress("", event.done, event.total)
 
     def _show_progress(self, stage: str, done: int, total: int) -> None:
         if self.job is None or self.job.cancelling:
@@ -321,19 +293,25 @@ class Runner(QObject):
     def _end(self, job: Job, state: JobState) -> None:
         """The run is over for the user."""
         self.job = None
+        wishes, self._wishes = self._wishes, None
         title = job.title
+        if wishes is not None and state is not JobState.DONE:
+            # What wasn't decided yet is of the thresholds before.
+            self.session.keep_results(self.session.results.frames - self._undecided)
         if state is JobState.FAILED and job.error is not None:
             if not isinstance(job.error, MocaError):
                 _log.error("%s failed: %r", title, job.error)
             self.failed.emit(job.error, title)
         elif state is JobState.CANCELLED:
             self.ended.emit(f"{title}: cancelled, {_frames(self._count)} kept.")
-        else:
+        elif wishes is None:
             disk = f", {self._stored} of them from disk" if self._stored else ""
             self.ended.emit(f"{title}: {_frames(self._count)} done{disk}.")
             self.completed.emit()
         if self._look_again:
             self.load_kept()
+        if wishes is not None and wishes.waiting and state is not JobState.FAILED:
+            self.move_thresholds(self.moved)  # once more: this wish came too late
         self.changed.emit()
 
 

@@ -113,6 +113,11 @@ class Session(QObject):
         self.results.clear()
         self.result_changed.emit(-1)
 
+    def keep_results(self, frames: set[int]) -> None:
+        """Forget all results on screen but those of `frames`."""
+        if self.results.keep(frames):
+            self.result_changed.emit(-1)
+
     def use_method(self, method: str, audio_window_s: float) -> None:
         """Show the results that were made with `method`; those of another one are put aside."""
         self.audio_window_s = audio_window_s

@@ -40,14 +40,15 @@ def stack_body(view: QWidget, transport: QWidget, timeline: QWidget) -> QWidget:
 
 
 def make_docks(
-    window: QMainWindow, objects: QWidget, inspector: QWidget, log: QWidget
+    window: QMainWindow, objects: QWidget, inspector: QWidget, thresholds: QWidget, log: QWidget
 ) -> dict[str, QDockWidget]:
-    """Dock the panels; the log is hidden at first."""
+    """Dock the panels; the log is hidden at first, the thresholds are behind the inspector."""
     right = Qt.DockWidgetArea.RightDockWidgetArea
     docks = {}
     for title, widget, area in (
         ("Objects", objects, right),
         ("Inspector", inspector, right),
+        ("Thresholds", thresholds, right),
         ("Log", log, Qt.DockWidgetArea.BottomDockWidgetArea),
     ):
         dock = QDockWidget(title, window)
@@ -58,6 +59,8 @@ def make_docks(
         window.addDockWidget(area, dock)
         docks[title] = dock
     docks["Log"].hide()
+    window.tabifyDockWidget(docks["Inspector"], docks["Thresholds"])
+    docks["Inspector"].raise_()
     pair = [docks["Objects"], docks["Inspector"]]
     window.resizeDocks(pair[:1], [DOCK_WIDTH_PX], Qt.Orientation.Horizontal)
     window.resizeDocks(pair, [1, 1], Qt.Orientation.Vertical)

@@ -7,18 +7,17 @@ grey pictures are kept until that one is analysed, so memory depends on neither 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from moca_core.errors import MediaError, StorageError
 from moca_core.media.audio import AudioReader, frame_window, is_silent
-from moca_core.media.video import VideoReader
+from moca_core.media.video import VideoInfo
+from moca_core.pipeline.analyses import Analyses, Plan, Sight
 from moca_core.pipeline.analysis import FrameAnalysis
-from moca_core.pipeline.clusters import labels_of
+from moca_core.pipeline.hearing import Heard
+from moca_core.pipeline.maps import maps_of
 from moca_core.pipeline.matching import Match
 from moca_core.pipeline.numbering import Numbering
 from moca_core.pipeline.propagate import FlowTracker, Motion, small_grey
@@ -31,6 +30,7 @@ from moca_core.types import (
     FrameResult,
     NoteEvent,
     RgbImage,
+    ScoresEvent,
     SegmentEvent,
     StageEvent,
 )
@@ -56,13 +56,18 @@ class Store(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class _Sight:
-    """What was seen in a key frame: its analysis, its picture, and the times of the stages."""
+class Video(Protocol):
+    """What a run asks of a clip (`media.video.VideoReader`)."""
 
-    analysis: FrameAnalysis
-    rgb: RgbImage
-    seconds: dict[str, float]
+    info: VideoInfo
+
+    def time_of(self, index: int) -> float:
+        """Presentation time of a frame in seconds."""
+        ...
+
+    def frame(self, index: int) -> RgbImage:
+        """A frame's picture (H, W, 3); raises `MediaError` if it can't be decoded."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +78,7 @@ class _Key:
     """
 
     frame: int
-    sight: _Sight | None
+    sight: Sight | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,32 +111,68 @@ class ClipRun:
     video, audio : the clip; None for one without a sound track.
     keep_maps : key frames keep their intermediates.
     store : where results are looked for and kept.
+    analyses : where what is found in the key frames is looked for and kept.
+    anew : results in the store are only kept there, not looked for.
     """
 
     def __init__(
         self,
         segmenter: Segmenter,
-        video: VideoReader,
+        video: Video,
         audio: AudioReader | None,
         keep_maps: bool,
         store: Store | None,
+        analyses: Analyses | None = None,
+        anew: bool = False,
     ) -> None:
         self.segmenter, self.video, self.audio = segmenter, video, audio
         self.keep_maps, self.store = keep_maps, store
+        self.analyses, self.anew = analyses, anew
         self.numbering = Numbering()
         self.done = self.total = 0
         self._spans: Sequence[Span] = ()
-        self._ahead: dict[int, _Sight] = {}
+        self._plan: Plan | None = None
+        self._ahead: dict[int, Sight] = {}
         self._left_out: dict[int, MediaError] = {}
         self._heard_all = audio is None
         self._storing = store is not None
 
     def events(self, spans: Sequence[Span]) -> Iterator[SegmentEvent]:
         """Yield a `FrameEvent` for each frame of the spans in order, and stages between."""
+        if self.analyses is not None:
+            self._plan = self.analyses.begin(self.video.info, spans, self.keep_maps)
+        yield from self._all(spans, spans)
+        yield from self._tell_left_out()
+
+    def again(self, plan: Plan, spans: Sequence[Span]) -> Iterator[SegmentEvent]:
+        """The same of a run whose key frames are kept: without sound, encoders and stored results.
+
+        Parameters
+        ----------
+        plan, spans : from `Analyses.plans`.
+        """
+        self._plan, self.anew = plan, True
+        yield from self._all(spans, plan.spans)
+
+    def only(self, plan: Plan, span: Span, frame: int) -> Iterator[SegmentEvent]:
+        """The same of one frame of these, if what moved since its key frame is kept, too."""
+        self._plan, self.anew, self.total = plan, True, 1
+        own = span.key if frame <= span.middle else span.after
+        assert own is not None  # `Analyses.plans` gives no span that ends beyond its middle then
+        key = self._held(own)
+        motions = {frame: None} if frame == own else self._kept_motions(key, [frame])
+        if motions is not None:
+            side = _Side(key, span, Numbering())
+            yield from self._decide(side, frame, motions[frame], frame)
+
+    def _all(self, spans: Sequence[Span], known: Sequence[Span]) -> Iterator[SegmentEvent]:
+        """The frames of `spans`; each may be followed by one of the `known` spans."""
+        by_key = {span.key: span for span in known}
         self.total = sum(len(span.frames) for span in spans)
         key: _Key | None = None
         self._spans = spans
-        for span, following in zip(spans, [*spans[1:], None], strict=True):
+        for span in spans:
+            following = None if span.after is None else by_key.get(span.after)
             self.numbering.begin_span()
             ready = yield from self._stored(span)
             if ready == len(span.frames):
@@ -140,7 +181,6 @@ class ClipRun:
             if key is None or key.frame != span.key:
                 key = yield from self._analyse(span)
             key = yield from self._span(key, span, following, ready)
-        yield from self._tell_left_out()
 
     def _picture(self, frame: int) -> RgbImage | None:
         """A frame's picture; None if the file is damaged there, which leaves the frame out."""
@@ -166,7 +206,7 @@ class ClipRun:
 
     def _stored(self, span: Span) -> Generator[SegmentEvent, None, int]:
         """Pass on the stored frames at the beginning of a span; returns how many there are."""
-        if self.store is None:
+        if self.store is None or self.anew:
             return 0
         for count, frame in enumerate(span.frames):
             result = self.store.load(frame, self.keep_maps and frame == span.key)
@@ -192,24 +232,40 @@ class ClipRun:
     def _analyse(self, span: Span) -> Generator[SegmentEvent, None, _Key]:
         """Run the encoders on a key frame, unless its sound can't give masks anyway."""
         if self.audio is None:
-            return _Key(span.key, None)
+            return self._held(span.key)
         yield from self._read_sound(self.audio)
         if span.key in self._ahead:
             return _Key(span.key, self._ahead.pop(span.key))
+        if self.analyses is not None and self.analyses.looked_at(span.key):
+            return self._held(span.key)
         if not self._could_sound(self.audio, span):
-            return _Key(span.key, None)
+            return self._key(span.key, None)
         yield StageEvent(f"Decoding frame {span.key}", self.done, self.total)
         rgb = self._picture_near(span)
         if rgb is None:
-            return _Key(span.key, None)
+            return self._key(span.key, None)
         yield from self.segmenter.load()
         rgbs = {span.key: rgb} | self._companions(self.audio, span)
         look = self.segmenter.look(list(rgbs.values()))
         seconds: dict[str, float] = {}
         analyses = yield from _timed(look, seconds, list(rgbs), self.done, self.total)
         for (number, picture), analysis in zip(rgbs.items(), analyses, strict=True):
-            self._ahead[number] = _Sight(analysis, picture, seconds)
+            sight = Sight(analysis, picture, small_grey(picture), seconds)
+            self._ahead[number] = sight
+            self._key(number, sight)
         return _Key(span.key, self._ahead.pop(span.key))
+
+    def _key(self, frame: int, sight: Sight | None) -> _Key:
+        """A key frame, which is kept."""
+        if self.analyses is not None:
+            self.analyses.keep(frame, sight)
+        return _Key(frame, sight)
+
+    def _held(self, frame: int) -> _Key:
+        """A key frame as it is kept; if it isn't, nothing was seen there."""
+        if self.analyses is None or frame not in self.analyses:
+            return _Key(frame, None)
+        return _Key(frame, self.analyses.sight(frame))
 
     def _picture_near(self, span: Span) -> RgbImage | None:
         """The key frame's picture, or that of the nearest of its frames that can be decoded."""
@@ -226,13 +282,21 @@ class ClipRun:
         for other in self._spans[place : place + self.segmenter.bundle.batch - 1]:
             if len(span.frames) > 1 or len(other.frames) > 1:
                 break
-            stored = self.store is not None and self.store.load(other.key, self.keep_maps)
+            stored = self._is_stored(other.key)
             if stored or not self._could_sound(audio, other):
                 continue
             rgb = self._picture(other.key)
             if rgb is not None:
                 found[other.key] = rgb
         return found
+
+    def _is_stored(self, key: int) -> bool:
+        """Whether a key frame needn't be looked at."""
+        if self.analyses is not None and self.analyses.looked_at(key):
+            return True
+        if self.store is None or self.anew:
+            return False
+        return self.store.load(key, self.keep_maps) is not None
 
     def _read_sound(self, audio: AudioReader) -> Iterator[SegmentEvent]:
         """Decode the sound, once, and not before it is needed."""
@@ -267,7 +331,22 @@ class ClipRun:
             yield from self._decide(side, number, motion, begin)
         if following is None or span.middle >= span.last:
             return None
-        rest = list(range(span.middle + 1, span.last + 1))
+        after, motions = yield from self._moved_back(span, following)
+        side = _Side(after, span, Numbering(side.numbering.following))
+        for number, back in motions.items():
+            yield from self._decide(side, number, back, begin)
+        return after
+
+    def _moved_back(
+        self, span: Span, following: Span
+    ) -> Generator[SegmentEvent, None, tuple[_Key, Mapping[int, Motion | None]]]:
+        """The next key frame, and the frames before it with how the picture moves up to there."""
+        rest = range(span.middle + 1, span.last + 1)
+        if self.audio is None:
+            after = self._held(following.key)
+            kept = self._kept_motions(after, rest)
+            if kept is not None:
+                return after, kept
         greys = {}
         for number in rest:
             rgb = self._picture(number)
@@ -275,29 +354,41 @@ class ClipRun:
                 greys[number] = small_grey(rgb)
             yield StageEvent("Reading ahead", self.done, self.total)
         after = yield from self._analyse(following)
-        rest = list(greys)
-        motions: dict[int, Motion | None] = dict.fromkeys(rest)
+        motions: dict[int, Motion | None] = dict.fromkeys(greys)
         if after.sight is not None:
-            tracker = FlowTracker(small_grey(after.sight.rgb))
-            for number in reversed(rest):
-                motions[number] = tracker.step(greys[number])
+            tracker = FlowTracker(after.sight.small)
+            for number in reversed(greys):
+                motions[number] = self._noted(after, number, tracker.step(greys[number]))
                 yield StageEvent("Following masks back", self.done, self.total)
-        side = _Side(after, span, Numbering(side.numbering.following))
-        for number, motion in motions.items():
-            yield from self._decide(side, number, motion, begin)
-        return after
+        return after, motions
 
     def _moved(self, key: _Key, last: int) -> Iterator[tuple[int, Motion | None]]:
         """The frames after a key frame, with how the picture moved since."""
         frames = range(key.frame + 1, last + 1)
-        if key.sight is None:
-            yield from ((number, None) for number in frames)  # nothing that could be moved
+        kept = self._kept_motions(key, frames)
+        if kept is not None:
+            yield from kept.items()
             return
-        tracker = FlowTracker(small_grey(key.sight.rgb))
+        assert key.sight is not None  # else there is nothing that could be moved
+        tracker = FlowTracker(key.sight.small)
         for number in frames:
             rgb = self._picture(number)
             if rgb is not None:
-                yield number, tracker.step(small_grey(rgb))
+                yield number, self._noted(key, number, tracker.step(small_grey(rgb)))
+
+    def _kept_motions(self, key: _Key, frames: Sequence[int]) -> Mapping[int, Motion | None] | None:
+        """How frames came about from a key frame; None if that isn't kept of all of them."""
+        if key.sight is None:
+            return dict.fromkeys(frames)
+        if self.analyses is None:
+            return None
+        motions = {number: self.analyses.motion(key.frame, number) for number in frames}
+        return None if None in motions.values() else motions
+
+    def _noted(self, key: _Key, number: int, motion: Motion) -> Motion:
+        if self.analyses is not None:
+            self.analyses.keep_motion(key.frame, number, motion)
+        return motion
 
     def _decide(
         self, side: _Side, number: int, motion: Motion | None, begin: int
@@ -332,53 +423,47 @@ class ClipRun:
                 coarse=found.coarse,
                 heard=found.hearing.heard,
             )
+            if exact and self.analyses is not None:
+                yield ScoresEvent(number, found.scores)
             if self.keep_maps and exact:
-                result = replace(result, maps=self._maps(found))
+                result = replace(result, maps=maps_of(found, self.segmenter.config))
+        if self._plan is not None:
+            self._plan.done.add(number)
         yield from self._emit(result)
 
     def _judge(self, side: _Side, number: int, moment: float) -> _Judgement:
         """What sounds around `moment`; between key frames the sound is judged every quarter."""
-        if self.audio is None:
+        if self.audio is None and not self._is_held(side.key):
             return _Judgement(None, REASON_NO_AUDIO)
         if number == side.key.frame:
-            return self._listen(self.audio, side, moment)
+            return self._listen(side, moment)
         tick = _tick(moment)
         if tick not in side.judged:
-            side.judged = {tick: self._listen(self.audio, side, tick * LISTEN_EVERY_S)}
+            side.judged = {tick: self._listen(side, tick * LISTEN_EVERY_S)}
         return side.judged[tick]
 
-    def _listen(self, audio: AudioReader, side: _Side, centre: float) -> _Judgement:
-        wave = audio.window(*self._window(centre))
-        if is_silent(wave) or side.key.sight is None:
+    def _is_held(self, key: _Key) -> bool:
+        return self.analyses is not None and key.frame in self.analyses
+
+    def _listen(self, side: _Side, centre: float) -> _Judgement:
+        heard = self._hear(side.key, centre)
+        if heard is None or side.key.sight is None:
             return _Judgement(None, REASON_SILENT)
-        heard = self.segmenter.bundle.hear(wave)
         found = self.segmenter.decide(side.key.sight.analysis, heard, side.key.sight.rgb)
         found = replace(found, objects=side.numbering.assign(found.objects))
         return _Judgement(found, found.reason)
 
-    def _maps(self, found: Match) -> dict[str, NDArray]:
-        """The intermediates of a key frame that can be looked at."""
-        config, analysis = self.segmenter.config, found.analysis
-        labels = labels_of(analysis, config.clusters, config.seed)
-        proposals = np.zeros(analysis.saliency.shape, dtype=np.int16)
-        # The smallest proposal on top, so that every one can be seen.
-        for index in np.argsort(-analysis.proposals.masks.sum(axis=(1, 2))):
-            proposals[analysis.proposals.masks[index]] = index + 1
-        rows = analysis.token_grid
-        attention = {
-            f"attention {block}": values.reshape(rows)
-            for block, values in sorted(analysis.attention.items())
-        }
-        if attention:
-            attention["attention"] = np.mean(list(attention.values()), axis=0)
-        return {
-            **attention,
-            "evidence": found.evidence,
-            "region": found.region,
-            "saliency": analysis.saliency,
-            "clusters": labels.reshape(analysis.token_grid).astype(np.int16),
-            "proposals": proposals,
-        }
+    def _hear(self, key: _Key, centre: float) -> Heard | None:
+        """What is heard around a time; None: silence, or nothing was seen to compare it with."""
+        kept = self.analyses
+        if self.audio is None or (kept is not None and kept.knows_sound(key.frame, centre)):
+            return None if kept is None else kept.heard(key.frame, centre)
+        wave = self.audio.window(*self._window(centre))
+        silent = is_silent(wave) or key.sight is None
+        heard = None if silent else self.segmenter.bundle.hear(wave)
+        if kept is not None:
+            kept.note_heard(key.frame, centre, heard)
+        return heard
 
 
 def _tick(moment: float) -> int:

@@ -15,12 +15,14 @@ from moca_core.errors import ConfigError
 from moca_core.pipeline.analysis import FrameAnalysis, best_cover, mean_inside, resized
 from moca_core.pipeline.hearing import Hearing, HearingSettings
 from moca_core.pipeline.regions import RegionSettings, sounding_region, sounding_value
-from moca_core.types import REASON_NO_OBJECT, FloatMap, Mask, SoundingObject
+from moca_core.types import REASON_NO_OBJECT, FloatMap, Mask, Scores, SoundingObject
 
 _SPECK = 0.01
 """Share of a mask's pixels below which a hole in it is filled and an island beside it dropped."""
 _SMALL_PART = 0.05
 """Share of a group's pixels below which a separate part belongs to the largest one."""
+_SAMPLED = 4
+"""Of the region's values each fourth row and column is told."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Match:
     coarse : no proposal fitted and the refined region stands in.
     hearing : which groups were taken to sound.
     analysis : the frame as it was related to the sound.
+    choice : the proposals that cover the region best, before thresholds; None if it didn't come
+        to that.
     """
 
     objects: tuple[SoundingObject, ...]
@@ -73,12 +77,49 @@ class Match:
     coarse: bool
     hearing: Hearing
     analysis: FrameAnalysis
+    choice: Choice | None = None
 
     @property
     def evidence(self) -> FloatMap:
         """(h, w) float32, at most 1: how much each location looks like what is heard."""
         seen = np.tensordot(self.hearing.strength, self.analysis.groups, 1)
         return np.minimum(seen, 1.0).astype(np.float32)
+
+    @property
+    def scores(self) -> Scores:
+        """The values that the thresholds cut."""
+        choice = self.choice
+        least = np.zeros(0, np.float32)
+        return Scores(
+            agreement=self.hearing.agreement,
+            weights=np.array([weight for _, weight in self.hearing.heard], np.float32),
+            region=self.region[_SAMPLED // 2 :: _SAMPLED, _SAMPLED // 2 :: _SAMPLED].ravel(),
+            fit=least if choice is None else np.array([choice.fit], np.float32),
+            shares=least if choice is None else choice.shares,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The proposals whose union fits the region best.
+
+    Attributes
+    ----------
+    indices : of the proposals, in the order in which they were taken.
+    fit : expected IoU of their union with the region.
+    shares : (c,) float32, how surely each sounds, as a share of the one that does most.
+    """
+
+    indices: list[int]
+    fit: float
+    shares: NDArray[np.float32]
+
+    def taken(self, settings: MatchSettings) -> list[int]:
+        """Those that pass the thresholds; none where even the best union doesn't fit."""
+        if self.fit < settings.least_fit:
+            return []
+        pairs = zip(self.indices, self.shares, strict=True)
+        return [index for index, share in pairs if share >= settings.least_share]
 
 
 def match(
@@ -102,7 +143,8 @@ def match(
     unseen = hearing.agreement < settings.hearing.empty_below
     if unseen or strongest <= 0 or strongest < settings.region_threshold:
         return Match((), REASON_NO_OBJECT, region, False, hearing, analysis)
-    chosen = _chosen(analysis, region, hearing, settings)
+    choice = _choice(analysis, region, hearing, settings)
+    chosen = [] if choice is None else choice.taken(settings)
     if chosen:
         parts = [
             _Part(
@@ -117,7 +159,7 @@ def match(
         parts = [_Part(mask, wanted, looks)]
     objects = _objects(parts, region, hearing, names)
     reason = "" if objects else REASON_NO_OBJECT
-    return Match(objects, reason, region, not chosen, hearing, analysis)
+    return Match(objects, reason, region, not chosen, hearing, analysis, choice)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,27 +171,25 @@ class _Part:
     looks: NDArray[np.float32]
 
 
-def _chosen(
+def _choice(
     analysis: FrameAnalysis, region: FloatMap, hearing: Hearing, settings: MatchSettings
-) -> list[int]:
-    """The proposals whose union fits the region best, without those that sound too little.
-
-    None where even the best union doesn't fit.
-    """
+) -> Choice | None:
+    """The proposals whose union fits the region best; None where none overlaps with it."""
     low = max(0.0, settings.region_threshold - settings.softness)
     span = max(settings.region_threshold + settings.softness - low, 1e-6)
     wanted = np.clip((region - low) / span, 0.0, 1.0)
     masks = analysis.proposals.masks
     chosen = best_cover(wanted, masks, settings.gain)
     if not chosen:
-        return []
+        return None
     union = masks[chosen].any(axis=0)
     overlap = float(wanted[union].sum())
-    if overlap < settings.least_fit * (int(union.sum()) + float(wanted.sum()) - overlap):
-        return []
+    fit = overlap / (int(union.sum()) + float(wanted.sum()) - overlap)
     value = sounding_value(analysis.looks[chosen], hearing, settings.region)
-    least = settings.least_share * float(value.max())
-    return [index for index, sure in zip(chosen, value, strict=True) if sure >= least]
+    most = float(value.max())
+    # Nothing sounds more surely than the rest where nothing does at all.
+    shares = value / np.float32(most) if most > 0 else np.ones_like(value)
+    return Choice(chosen, fit, shares.astype(np.float32))
 
 
 def full_mask(analysis: FrameAnalysis, index: int) -> Mask:

@@ -28,6 +28,12 @@ def small_grey(rgb: RgbImage) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
+def pixel_grid(rows: int, columns: int) -> NDArray[np.float32]:
+    """(rows, columns, 2) float32, the (x, y) of each pixel."""
+    x, y = np.meshgrid(np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32))
+    return np.stack([x, y], axis=-1)
+
+
 class FlowTracker:
     """Follows the pixels of frames back to one key frame, step by step away from it.
 
@@ -42,9 +48,7 @@ class FlowTracker:
         # a textured square moved over a textured ground keeps IoU .91 over 24 frames, with it .6.
         self._flow.setVariationalRefinementIterations(0)
         self._last = key
-        rows, columns = key.shape
-        x, y = np.meshgrid(np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32))
-        self._grid = np.stack([x, y], axis=-1)  # (h, w, 2)
+        self._grid = pixel_grid(*key.shape)  # (h, w, 2)
         self._origin = self._grid
 
     def step(self, grey: NDArray[np.uint8]) -> Motion:

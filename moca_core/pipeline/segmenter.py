@@ -21,10 +21,12 @@ from moca_core.media.video import VideoReader
 from moca_core.models.bundles import Bundle, Looking, default_settings, make_bundle
 from moca_core.models.compute import empty_cache, out_of_memory
 from moca_core.models.registry import BundleRow, bundle_row
+from moca_core.pipeline.analyses import Analyses
 from moca_core.pipeline.analysis import FrameAnalysis, resized
 from moca_core.pipeline.cliprun import ClipRun, Store
 from moca_core.pipeline.hearing import Heard
 from moca_core.pipeline.matching import Match, MatchSettings, match
+from moca_core.pipeline.redecide import decide_clip, decide_frame
 from moca_core.pipeline.schedule import schedule
 from moca_core.types import (
     REASON_SILENT,
@@ -168,6 +170,8 @@ class Segmenter:
         end_s: float | None = None,
         keep_maps: bool = False,
         store: Store | None = None,
+        analyses: Analyses | None = None,
+        anew: bool = False,
     ) -> Iterator[SegmentEvent]:
         """Segment a clip; a generator of events, which may be closed at any of them.
 
@@ -179,6 +183,9 @@ class Segmenter:
         keep_maps : keep the intermediates in `FrameResult.maps` of key frames.
         store : results found there aren't computed again; new ones are kept there. If the disk
             is full, a note says so and the run goes on.
+        analyses : key frames that are kept there aren't looked at again; others are kept there.
+            What thresholds cut in them is told by a `ScoresEvent`.
+        anew : results found in `store` are computed again all the same.
 
         Raises
         ------
@@ -199,10 +206,21 @@ class Segmenter:
                 # The picture is good: what can be said without sound is better than nothing.
                 yield NoteEvent(f"{error.message}; its masks are empty.")
             try:
-                yield from ClipRun(self, video, audio, keep_maps, store).events(spans)
+                run = ClipRun(self, video, audio, keep_maps, store, analyses, anew)
+                yield from run.events(spans)
             finally:
                 if audio is not None:
                     audio.close()
+
+    def decide_frame(self, path: Path, analyses: Analyses, frame: int) -> Iterator[SegmentEvent]:
+        """See `redecide.decide_frame`."""
+        return decide_frame(self, path, analyses, frame)
+
+    def decide_clip(
+        self, path: Path, analyses: Analyses, store: Store | None = None
+    ) -> Iterator[SegmentEvent]:
+        """See `redecide.decide_clip`."""
+        return decide_clip(self, path, analyses, store)
 
     def look(self, rgbs: Sequence[RgbImage]) -> Looking:
         """Analyse pictures (H, W, 3) uint8; yields before each step.

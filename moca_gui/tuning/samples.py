@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVB
 from moca_core.config import SegmentConfig
 from moca_core.types import FrameEvent, FrameResult, RgbImage, SegmentEvent, StageEvent
 from moca_gui.frames import to_image
-from moca_gui.runner import SegmenterLike
+from moca_gui.run_worker import SegmenterLike
 
 WHEN = ("Before", "After")
 

@@ -63,7 +63,7 @@ def services(segmenter: FakeSegmenter) -> dict[str, Any]:
         "read_sound": fake_sound,
         "audio_factory": no_device,
         "make_segmenter": lambda config: segmenter,
-        "open_store": lambda clip, config: KeptResults(None),
+        "open_store": lambda clip, config, moved: KeptResults(None),
         "weights": FakeWeights(),
     }
 

@@ -15,6 +15,7 @@ import numpy as np
 from moca_core.config import SegmentConfig
 from moca_core.device import DeviceChoice
 from moca_core.errors import MediaError, WeightsError
+from moca_core.pipeline.matching import MatchSettings
 from moca_core.types import (
     REASON_NO_AUDIO,
     REASON_SILENT,
@@ -119,6 +120,7 @@ class FakeSegmenter:
     names: tuple[str, str] = ("dog", "person")
     heard: tuple[tuple[str, float], ...] = (("dog", 0.91), ("person", 0.22))
     falls_back_at: int = -1  # the frame before which the GPU's memory runs out
+    settings: MatchSettings = field(default_factory=MatchSettings)
 
     def result(self, index: int, keep_maps: bool = False) -> FrameResult:
         height, width = self.size

@@ -60,7 +60,7 @@ def made(services, special):
 def disk(services):
     """Stored results by configuration; they stay when a window goes."""
     stores = defaultdict(FakeStore)
-    services["open_store"] = lambda clip, config: KeptResults(stores[config])
+    services["open_store"] = lambda clip, config, moved: KeptResults(stores[config])
     return stores
 
 
@@ -236,10 +236,10 @@ def test_kept_results_that_could_not_be_read_beside_a_run_are_read_after_it(
     window.close()
     usual, fails = services["open_store"], iter([True])
 
-    def open_store(clip, config):
+    def open_store(clip, config, moved):
         if next(fails, False):
             raise ImportError("another thread is importing it")
-        return usual(clip, config)
+        return usual(clip, config, moved)
 
     services["open_store"] = open_store
     window = make_window()

@@ -32,11 +32,12 @@ from moca_core.pipeline.pma_config import PmaConfig
 from moca_gui.dialogs.weights import WeightsDialog
 from moca_gui.matching.bar import UNIT
 from moca_gui.matching.cache import ByteCache
-from moca_gui.matching.controls import ANYWHERE, ROWS
+from moca_gui.matching.controls import ROWS
 from moca_gui.matching.pictures import Pick, Pictures
 from moca_gui.matching.source import EncoderChoice, Found, LocalMatching, NeighbourQuery
 from moca_gui.matching.worker import Compared, Matcher, Request
 from moca_gui.opener import open_video
+from moca_gui.sliders import ANYWHERE
 from moca_gui.theme import LIGHT
 
 

@@ -11,6 +11,7 @@ from PySide6.QtGui import QGuiApplication
 
 from moca_core.config import SegmentConfig
 from moca_core.errors import StorageError, WeightsError
+from moca_core.pipeline.analyses import Analyses
 from moca_gui.dialogs.errors import ErrorDialog
 from moca_gui.kept import KeptResults, open_results
 from moca_gui.results import EMPTY, MASKS
@@ -30,7 +31,8 @@ def test_run_on_the_clip_fills_every_frame(window, open_clip, qtbot, segmenter):
     assert not window.status.job.isVisible()
     (request,) = segmenter.requests
     assert isinstance(request.pop("store"), KeptResults)
-    assert request == {"frames": "all", "every_s": 1.0, "keep_maps": False}
+    assert isinstance(request.pop("analyses"), Analyses)
+    assert request == {"frames": "all", "every_s": 1.0, "keep_maps": False, "anew": False}
     assert window.session.results.states[9] == EMPTY
     assert window.session.results.states[8] == MASKS
 
@@ -262,7 +264,7 @@ class FullDisk:
 
 def test_a_full_disk_costs_no_result(make_window, services, open_clip, qtbot, segmenter):
     disk = FullDisk()
-    services["open_store"] = lambda clip, config: KeptResults(disk)
+    services["open_store"] = lambda clip, config, moved: KeptResults(disk)
     window = make_window()
     open_clip(window)
     notes = []

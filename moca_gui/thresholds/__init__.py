@@ -1,0 +1,1 @@
+"""The thresholds of the decision, moved while the masks follow."""
