@@ -17,7 +17,7 @@ from moca_core import paths
 from moca_core.config import SegmentConfig, check, one_of, toml_value, with_values, write_toml
 from moca_core.errors import ConfigError
 from moca_core.evaluation.layouts import LAYOUTS, DataSet
-from moca_core.training.config import TrainConfig
+from moca_core.training.config import MOST_SEED, TrainConfig
 
 if TYPE_CHECKING:
     from moca_core.pipeline.matching import MatchSettings
@@ -29,8 +29,6 @@ Setting = tuple[str, Value]
 METRICS = ("m_j", "f_binary", "f_max_clip", "f_max_dataset", "iou_dataset", "share_empty")
 LAST, BEST = "last", "best"
 _SHIPPED = "sweeps"
-_MOST_SEED = 2**32 - 1
-"""NumPy's generators take no greater one."""
 _COMMON = ("bundle", "device", "precision")
 """Settings of training and evaluation alike, named without a table."""
 _PARTS = ("train", "segment", "match", "data")
@@ -145,11 +143,11 @@ class Sweep:
         for name, values in self.axes:
             twice = len({json.dumps(value) for value in values}) < len(values)
             check(bool(values) and not twice, f"{name} = {list(values)}", "Name values, each once.")
-        right = all(type(seed) is int and 0 <= seed <= _MOST_SEED for seed in self.seeds)
+        right = all(type(seed) is int and 0 <= seed <= MOST_SEED for seed in self.seeds)
         check(
             right and 0 < len(set(self.seeds)) == len(self.seeds),
             f"seeds = {list(self.seeds)}",
-            f"Use numbers from 0 to {_MOST_SEED}, each once.",
+            f"Use numbers from 0 to {MOST_SEED}, each once.",
         )
         names = [name for name, _ in self.axes]
         for name in (*names, *dict(self.base)):

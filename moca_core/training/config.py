@@ -9,6 +9,8 @@ from moca_core.device import PRECISIONS
 from moca_core.models.registry import BUNDLE_NAMES
 
 PMA_MODES = ("ssd+ncc", "ssd", "ncc")
+MOST_SEED = 2**32 - 1
+"""NumPy's generators take no greater one."""
 _LAYOUTS = ("clips", "avsbench", "vggsound", "pairs")  # not from `layouts`, which reads files
 
 
@@ -115,6 +117,7 @@ class TrainConfig:
             value = getattr(self, name)
             check(0 <= value < float("inf"), f"{name} = {value}", "Use a number from 0.")
         check(0 <= self.pma_alpha <= 1, f"pma_alpha = {self.pma_alpha}", "Use 0 to 1.")
+        check(self.seed <= MOST_SEED, f"seed = {self.seed}", f"Use 0 to {MOST_SEED}.")
         check(self.neighbours <= 100, f"neighbours = {self.neighbours}", "Use 1 to 100.")
         texts = all(isinstance(name, str) for name in self.subsets)
         check(texts, f"subsets = {list(self.subsets)}", 'Use names in quotes, such as ["single"].')

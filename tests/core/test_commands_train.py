@@ -130,6 +130,7 @@ def test_ctrl_c_while_it_trains_saves_the_iteration(
         ("audio_negatives = 1", ["audio_negatives = 1", "such as True"]),
         ("lr = nan", ["lr = nan", "above 0"]),
         ("lr = 0", ["lr = 0", "above 0"]),
+        ("seed = 4294967296", ["seed = 4294967296", "0 to 4294967295"]),
         ("blocks = 7", ["7 adapted blocks", "1 to 3"]),
         ("seed = -1", ["seed = -1", "0 or more"]),
         ("neighbours = 101", ["neighbours = 101", "1 to 100"]),
