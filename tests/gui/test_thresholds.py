@@ -15,6 +15,7 @@ from moca_core.pipeline.segmenter import Segmenter
 from moca_core.types import REASON_NO_OBJECT, Scores
 from moca_gui.kept import KeptResults
 from moca_gui.opener import open_video
+from moca_gui.thresholds import deciding
 from moca_gui.thresholds.rows import BINS, ROWS, counts
 
 FRAMES = 40
@@ -153,21 +154,33 @@ def test_the_frame_on_screen_comes_first(ready, qtbot, clip):
     assert [frame for frame in order[1:] if frame >= 0] == list(range(FRAMES))
 
 
-def test_only_the_latest_of_many_moves_is_decided_for_the_clip(ready, qtbot, bundle, disk):
-    bundle.gate.clear()
-    decided = bundle.decided
+def test_the_clip_waits_until_the_slider_rests(ready, qtbot, disk, monkeypatch):
+    monkeypatch.setattr(deciding, "REST_S", 1.0)
     field = ready.thresholds.fields["region_threshold"]
-    for _ in range(9):
+    for _ in range(4):
+        seen = []
+        ready.session.result_changed.connect(seen.append)
         QTest.keyClick(field.slider, Qt.Key.Key_Right)
+        # The frame on screen doesn't wait.
+        qtbot.waitUntil(lambda seen=seen: 0 in seen, timeout=3000)
+    ended(ready, qtbot)
+    assert ready.runner.moved == (("region_threshold", "0.54"),)
+    assert set(disk) == {(), ready.runner.moved}
+
+
+def test_a_move_ends_what_an_older_one_began(ready, qtbot, bundle, disk):
+    field = ready.thresholds.fields["region_threshold"]
+    QTest.keyClick(field.slider, Qt.Key.Key_Right)
+    older = ready.runner.moved
+    qtbot.waitUntil(lambda: len(disk.get(older, Disk()).kept) > 2, timeout=5000)
+    bundle.gate.clear()
+    QTest.keyClick(field.slider, Qt.Key.Key_Right)
+    QTest.keyClick(field.slider, Qt.Key.Key_Right)
     bundle.gate.set()
     ended(ready, qtbot)
-    whole = bundle.decided - decided
-    assert ready.runner.moved == (("region_threshold", "0.59"),)
-    assert set(disk) == {(), ready.runner.moved}
-    # Nine moves cost hardly more than one.
-    ready.thresholds.reset.click()
-    ended(ready, qtbot)
-    assert whole <= bundle.decided - decided - whole + 1
+    assert len(disk[older].kept) < FRAMES
+    assert set(disk) == {(), older, ready.runner.moved}
+    assert set(disk[ready.runner.moved].kept) == set(range(FRAMES))
 
 
 def test_a_number_that_is_none_or_too_large_is_refused(ready, qtbot):
