@@ -45,7 +45,8 @@ class SegmentConfig:
     ----------
     bundle : which encoders.
     proposals : how SAM is prompted: `guided`, `grid`, or `none` (regions refined by a filter).
-    regions : how evidence becomes regions: `paint`, `kmeans` or `diffuse`; "" takes the bundle's.
+    regions : how evidence becomes regions: `paint`, `kmeans` or `diffuse`; "" takes the bundle's,
+        with an adapter the one that it changes.
     sam : which SAM proposes masks, a name in `SAMS`; "" takes the bundle's.
     patches : whether patches attend to all or to themselves alone before they enter the joint
         space, `attended` or `alone`; of the imagebind bundle.
@@ -69,9 +70,11 @@ class SegmentConfig:
     def __post_init__(self) -> None:
         one_of(self.bundle, BUNDLE_NAMES, "bundle")
         row = bundle_row(self.bundle)
-        for name in ("regions", "sam", "image_side"):
+        regions = row.adapted_regions if self.adapter else row.regions
+        own = {"regions": regions, "sam": row.sam, "image_side": row.image_side}
+        for name, value in own.items():
             # What a run was made with is stored, not that the default was taken.
-            object.__setattr__(self, name, getattr(self, name) or getattr(row, name))
+            object.__setattr__(self, name, getattr(self, name) or value)
         one_of(self.proposals, PROPOSAL_MODES, "proposal mode")
         one_of(self.regions, REGION_STRATEGIES, "region strategy")
         one_of(self.sam, SAMS, "SAM")

@@ -35,7 +35,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "--regions",
         choices=REGION_STRATEGIES,
         default="",
-        help="how evidence becomes regions (the bundle's own way)",
+        help="how evidence becomes regions (the bundle's own way; with an adapter kmeans)",
     )
     parser.add_argument(
         "--patches",
@@ -55,7 +55,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "--adapter",
         type=Path,
         metavar="FILE",
-        help="a trained adapter (compact: with --regions kmeans or diffuse)",
+        help="a trained adapter",
     )
     parser.add_argument(
         "--set",
@@ -116,7 +116,7 @@ def segmenter_of(args: argparse.Namespace) -> Segmenter:
     if config.adapter and (config.bundle, config.regions) == _WITHOUT_TOKENS:
         warn(
             f"With the {config.regions} regions of {config.bundle} an adapter changes no mask: "
-            "add --regions kmeans, or diffuse, to use it."
+            "use kmeans or diffuse with it."
         )
     settings = settings_of(args, config)
     return load_segmenter(config, args.device, settings, args.precision, args.compile)

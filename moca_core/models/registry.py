@@ -18,6 +18,7 @@ class BundleRow:
     window_s : length of the audio window of a frame, in seconds.
     rate_hz : sample rate that it hears.
     regions : its strategy from evidence to regions, see `pipeline.regions`.
+    adapted_regions : the same with an adapter: one that reads the tokens, which it changes.
     sam : the SAM that proposes its masks, a name in `SAMS`.
     image_side : side in pixels of the squashed picture that its transformer sees.
     half : its matrices may be kept in half precision on a GPU.
@@ -31,6 +32,7 @@ class BundleRow:
     window_s: float
     rate_hz: int
     regions: str
+    adapted_regions: str
     sam: str
     image_side: int
     half: bool
@@ -48,6 +50,7 @@ BUNDLES: tuple[BundleRow, ...] = (
         window_s=2.0,
         rate_hz=16_000,
         regions="paint",
+        adapted_regions="kmeans",
         sam="mobile",
         image_side=224,
         half=False,
@@ -68,6 +71,7 @@ BUNDLES: tuple[BundleRow, ...] = (
         window_s=2.0,
         rate_hz=16_000,
         regions="kmeans",
+        adapted_regions="kmeans",
         sam="vit_b",
         image_side=224,
         half=True,

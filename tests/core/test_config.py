@@ -58,6 +58,9 @@ def test_what_is_left_open_is_the_bundles_own():
     # What was taken is stored: naming it makes no other configuration.
     assert SegmentConfig() == SegmentConfig(regions="paint", sam="mobile", image_side=224)
     assert SegmentConfig("imagebind").regions == "kmeans"
+    # What an adapter changes are the tokens, which painted regions don't read.
+    assert SegmentConfig(adapter="one.safetensors").regions == "kmeans"
+    assert SegmentConfig(adapter="one.safetensors", regions="paint").regions == "paint"
 
 
 def test_it_is_frozen():

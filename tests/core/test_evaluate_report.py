@@ -106,7 +106,7 @@ def test_where_the_page_is_gets_told(words, told, pairs, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("words", "warned"),
-    [([], True), (["--regions", "kmeans"], False), (["--regions", "diffuse"], False)],
+    [([], False), (["--regions", "paint"], True), (["--regions", "diffuse"], False)],
 )
 def test_an_adapter_that_changes_nothing_is_warned_of(words, warned, pairs, tmp_path, capsys):
     adapter = tmp_path / "adapter.safetensors"
