@@ -6,16 +6,14 @@ grey pictures are kept until that one is analysed, so memory depends on neither 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from moca_core.errors import MediaError, StorageError
 from moca_core.media.audio import AudioReader, frame_window, is_silent
-from moca_core.media.video import VideoInfo
 from moca_core.pipeline.analyses import Analyses, Plan, Sight
-from moca_core.pipeline.analysis import FrameAnalysis
+from moca_core.pipeline.clip_parts import Store, Video, timed
 from moca_core.pipeline.hearing import Heard
 from moca_core.pipeline.maps import maps_of
 from moca_core.pipeline.matching import Match
@@ -36,38 +34,11 @@ from moca_core.types import (
 )
 
 if TYPE_CHECKING:
-    from moca_core.models.bundles import Looking
     from moca_core.pipeline.segmenter import Segmenter
 
 LISTEN_EVERY_S = 0.25
 """Between key frames the sound is judged again this often."""
 _NAMED_FRAMES = 5
-
-
-class Store(Protocol):
-    """What a run asks of stored results (`pipeline.store.ClipStore`)."""
-
-    def load(self, frame: int, maps: bool = False) -> FrameResult | None:
-        """The stored result of a frame, or None."""
-        ...
-
-    def save(self, result: FrameResult) -> None:
-        """Keep a result; raises `StorageError`."""
-        ...
-
-
-class Video(Protocol):
-    """What a run asks of a clip (`media.video.VideoReader`)."""
-
-    info: VideoInfo
-
-    def time_of(self, index: int) -> float:
-        """Presentation time of a frame in seconds."""
-        ...
-
-    def frame(self, index: int) -> RgbImage:
-        """A frame's picture (H, W, 3); raises `MediaError` if it can't be decoded."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +219,7 @@ class ClipRun:
         rgbs = {span.key: rgb} | self._companions(self.audio, span)
         look = self.segmenter.look(list(rgbs.values()))
         seconds: dict[str, float] = {}
-        analyses = yield from _timed(look, seconds, list(rgbs), self.done, self.total)
+        analyses = yield from timed(look, seconds, list(rgbs), self.done, self.total)
         for (number, picture), analysis in zip(rgbs.items(), analyses, strict=True):
             sight = Sight(analysis, picture, small_grey(picture), seconds)
             self._ahead[number] = sight
@@ -475,34 +446,3 @@ def _between(span: Span, frame: int) -> tuple[int, ...]:
     if frame == span.key:
         return ()
     return (span.key, -1 if span.after is None else span.after)
-
-
-def _timed(
-    steps: Looking,
-    seconds: dict[str, float],
-    numbers: Sequence[int],
-    done: int,
-    total: int,
-) -> Generator[SegmentEvent, None, list[FrameAnalysis]]:
-    """Pass the stages of an analysis on with the job's progress, and note their times a frame."""
-    title = f"Frame {numbers[0]}" if len(numbers) == 1 else f"Frames {numbers[0]}-{numbers[-1]}"
-    stage, begun = "", time.perf_counter()
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as end:
-            _add_time(seconds, stage, begun, len(numbers))
-            return end.value
-        if isinstance(event, NoteEvent):
-            yield event
-            continue
-        _add_time(seconds, stage, begun, len(numbers))
-        stage = event.stage
-        yield StageEvent(f"{title}: {stage}", done, total)
-        begun = time.perf_counter()
-
-
-def _add_time(seconds: dict[str, float], stage: str, begun: float, frames: int) -> None:
-    if stage:
-        spent = (time.perf_counter() - begun) / frames
-        seconds[stage] = seconds.get(stage, 0.0) + spent

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from moca_core.media.video import VideoInfo, VideoReader
 from moca_core.pipeline.analyses import Analyses, Plan
-from moca_core.pipeline.cliprun import ClipRun, Store
+from moca_core.pipeline.clip_parts import Store
+from moca_core.pipeline.cliprun import ClipRun
 from moca_core.types import RgbImage, SegmentEvent
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from moca_core.models.compute import empty_cache, out_of_memory
 from moca_core.models.registry import BundleRow, bundle_row
 from moca_core.pipeline.analyses import Analyses
 from moca_core.pipeline.analysis import FrameAnalysis, resized
-from moca_core.pipeline.cliprun import ClipRun, Store
+from moca_core.pipeline.clip_parts import Store
+from moca_core.pipeline.cliprun import ClipRun
 from moca_core.pipeline.hearing import Heard
 from moca_core.pipeline.matching import Match, MatchSettings, match
 from moca_core.pipeline.redecide import decide_clip, decide_frame
