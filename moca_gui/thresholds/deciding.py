@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 REST_S = 0.25
 """The clip follows, and results are kept on disk, once no threshold has moved for this long."""
-_LOOK_S = 0.01
+_LOOK_S = 0.05
+"""How often a job that waits for the slider to rest can be stopped."""
 
 Moved = tuple[tuple[str, str], ...]
 """The thresholds that differ from the bundle's, by name, as text; see `with_values`."""
@@ -65,11 +66,13 @@ class Wishes:
     def __init__(self, first: Wish) -> None:
         self._lock = threading.Lock()
         self._latest: Wish | None = first
+        self._there = threading.Event()
 
     def put(self, wish: Wish) -> None:
         """Wish for something else."""
         with self._lock:
             self._latest = wish
+            self._there.set()
 
     @property
     def waiting(self) -> bool:
@@ -80,7 +83,12 @@ class Wishes:
         """The latest wish that wasn't taken, if there is one."""
         with self._lock:
             wish, self._latest = self._latest, None
+            self._there.clear()
             return wish
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a wish, but no longer than this."""
+        self._there.wait(seconds)
 
 
 def decide(
@@ -103,7 +111,7 @@ def decide(
         yield from segmenter.decide_frame(path, analyses, wish.frame)
         rested = time.monotonic() + REST_S
         while time.monotonic() < rested and not wishes.waiting:
-            time.sleep(_LOOK_S)
+            wishes.wait(_LOOK_S)
             yield StageEvent("")
         if not wishes.waiting:
             yield from _clip(segmenter, path, analyses, wishes, open_store(wish.moved))
