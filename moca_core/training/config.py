@@ -30,22 +30,31 @@ class TrainConfig:
     bundle : which encoders.
     start : adapter file to start from; "" starts at the frozen encoder.
     blocks : how many blocks get an adapter, the last ones.
-    latents, reduction : m and r of AdaAV.
+    latents : m of AdaAV, the latent tokens that sum up the sound.
+    reduction : r of AdaAV, by which its adapters are narrower than the tokens.
     neighbours : K, the nearest pictures of which one is the positive.
-    pma_mode, pma_window, pma_alpha, pma_tau, pma_radius : of PMA; a radius of -1 is the whole
-        picture.
-    margin : of the triplet loss.
+    pma_mode : which costs PMA takes, SSD, NCC or both.
+    pma_window : side of its windows, in places.
+    pma_alpha : share of SSD in its cost, 0 to 1.
+    pma_tau : temperature of the soft minimum over matches, in units of the cost.
+    pma_radius : places around a place in which its match is sought; -1: the whole picture.
+    margin : in PMA's distance, by which unlike pictures must lie farther away than like ones.
     audio_negatives : the same picture with another sound must lie farther away, too.
     audio_weight : of that part of the loss.
     alignment : train an evidence head by InfoNCE between sounds and what they attend to.
-    alignment_weight, alignment_temperature : of that part.
-    iterations, batch : how long, and triplets an iteration, over all processes together.
-    lr, warmup, weight_decay, clip : AdamW with a linear warm-up of so many iterations and cosine
-        decay; gradients are clipped to this norm.
+    alignment_weight : of that part of the loss.
+    alignment_temperature : by which its cosines are divided.
+    iterations : how long.
+    batch : triplets an iteration, over all processes together.
+    lr : highest rate of AdamW; it falls along a cosine.
+    warmup : iterations in which the rate rises to it.
+    weight_decay : of AdamW, of matrices alone.
+    clip : norm to which gradients are clipped.
     gate_rate : by which the rate of the adapters' gates is larger.
     ema : decay of the running mean of the weights that is kept in place of them; 0: none.
     validation : share of the recordings held out.
-    validate_every, save_every : iterations between validations and checkpoints.
+    validate_every : iterations between validations.
+    save_every : iterations between checkpoints.
     device, precision : see `choose_device`.
     seed : fixes every random draw.
     """
