@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moca_core.ablation.sweep import METRICS, Row, Sweep, Value, shown
+from moca_core.ablation.sweep import BEST, METRICS, Row, Sweep, Value, shown
 from moca_core.evaluation.runner import NEAREST
 from moca_core.export.svg import Series, line_plot, name_axis, number_axis
 from moca_core.fileio import write_bytes
@@ -104,11 +104,21 @@ def markdown(sweep: Sweep, table: Sequence[Entry], done: Done) -> str:
         said += [f"**{wanted - len(done)} of {wanted} rows are missing.**", ""]
     if _seeds_are_idle(table):
         said += ["The seed changes nothing here: every seed gave the same numbers.", ""]
+    used = [Path(_adapter_of(report)).stem for _, report in done]
+    last = sum(name not in ("", BEST) for name in used)
+    if sweep.adapter == BEST and last:
+        said += [f"**In {last} of {wanted} rows nothing was held out: their last adapter counts.**"]
+        said += [""]
     if len({str(report["config"].get("versions")) for _, report in done}) > 1:
         said += ["**The rows were made with different versions of the program; see rows/.**", ""]
     said += ["Settings of all rows, where they aren't the defaults:", ""]
     said += [f"* `{name}` = {_quoted(value)}" for name, value in sweep.base]
     return "\n".join(said).rstrip() + "\n"
+
+
+def _adapter_of(report: Mapping[str, Any]) -> str:
+    """The adapter that a row was scored with; "" without one."""
+    return str(report["config"].get("segment", {}).get("adapter", ""))
 
 
 def pivot(sweep: Sweep, table: Sequence[Entry], metric: str) -> list[list[str]]:

@@ -17,7 +17,7 @@ import torch
 from core.ablate_fakes import TRAIN, Here, Looks, cases, fake_pipeline, sweep_file
 from core.train_fakes import REPLACED
 
-from moca_core.ablation import children, run, store, tasks
+from moca_core.ablation import children, run, store, tables, tasks
 from moca_core.ablation.run import (
     FailureEvent,
     RowEvent,
@@ -674,3 +674,16 @@ def test_the_best_adapter_is_scored_if_it_is_asked_for(tmp_path: Path) -> None:
     (store_of.run / "best.safetensors").touch()
     assert scored(sweep) == "best.safetensors"
     assert scored(replace(sweep, adapter="last")) == "adapter.safetensors"
+
+
+def test_a_table_says_where_the_best_adapter_could_not_be_told(tmp_path: Path) -> None:
+    sweep = sweep_file(tmp_path / "a.toml", 'adapter = "best"\n' + TRAINING)
+    told = "In 1 of 4 rows nothing was held out"
+
+    def text(name: str, of: Sweep = sweep) -> str:
+        report = {"config": {"segment": {"adapter": name}}, "per_subset": {}}
+        return tables.markdown(of, [], [(of.rows[0], report)])
+
+    assert told in text("run/adapter.safetensors")
+    assert "held out" not in text("run/best.safetensors")
+    assert "held out" not in text("run/adapter.safetensors", replace(sweep, adapter="last"))
