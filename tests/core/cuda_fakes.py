@@ -1,21 +1,14 @@
-"""Where the tests of GPUs compute, and when they are skipped."""
+"""Where the tests of GPUs compute: on one if there is one, so that they don't rot elsewhere."""
 
 from __future__ import annotations
 
 import os
 
-import pytest
 import torch
 
 from moca_core.device import DeviceChoice
 
-DEVICE = os.environ.get("MOCA_TEST_DEVICE", "cuda:0")
-"""`cpu` tries the tests themselves where there is no GPU."""
-
-needs_device = pytest.mark.skipif(
-    DEVICE.startswith("cuda") and not torch.cuda.is_available(),
-    reason="no CUDA device (MOCA_TEST_DEVICE=cpu computes on the CPU instead)",
-)
+DEVICE = os.environ.get("MOCA_TEST_DEVICE") or ("cuda:0" if torch.cuda.is_available() else "cpu")
 
 
 def choice(dtype: str) -> DeviceChoice:

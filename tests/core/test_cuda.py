@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from adapter_fakes import CONFIGS, shaken, tokens_for, trunk_of
-from cuda_fakes import DEVICE, choice, needs_device
+from cuda_fakes import DEVICE, choice
 from numpy.typing import NDArray
 from torch import Tensor
 from training_fakes import SMALL, Kinds, small_learner
@@ -25,8 +25,6 @@ from moca_core.pipeline.clusters import batch_clusters
 from moca_core.pipeline.pma import MODES, PmaConfig
 from moca_core.pipeline.proposals import GridSettings
 from moca_core.training.trainer import batch_of, draw
-
-pytestmark = needs_device
 
 RGBS = [np.random.default_rng(k).integers(0, 255, (72, 128, 3), dtype=np.uint8) for k in range(2)]
 WAVE = np.random.default_rng(1).normal(0, 0.1, 32_000).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from cuda_fakes import DEVICE, choice, needs_device
+from cuda_fakes import DEVICE, choice
 from torch.nn.parallel import DistributedDataParallel
 from training_fakes import SMALL, Kinds, small_learner
 
@@ -19,8 +19,6 @@ from moca_core.training.config import TrainConfig
 from moca_core.training.events import StepEvent, ValidationEvent
 from moca_core.training.processes import Processes, averaged, joined
 from moca_core.training.trainer import Parts, Trainer, batch_of, draw
-
-pytestmark = needs_device
 
 
 def trainer(
