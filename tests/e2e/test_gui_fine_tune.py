@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtCore import Qt
 
 from moca_core.config import load_toml
-from moca_core.paths import resource
 from moca_core.training.config import TrainConfig
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
@@ -64,29 +63,6 @@ def clips(tmp_path: Path) -> Path:
     for number in range(5):
         write_clip(folder / f"tone{number}.mp4", number, loud=number < 4)
     return folder
-
-
-@pytest.fixture
-def window(
-    tmp_path: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch, qtbot: Any
-) -> Iterator[Any]:
-    """The real window with the demo clip, in a home of its own."""
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    (cache / "weights").symlink_to(weights_dir, target_is_directory=True)
-    monkeypatch.setenv("MOCA_CACHE_DIR", str(cache))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("CONFIG", "DATA"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
-    from moca_gui.main_window import MainWindow
-
-    window = MainWindow()
-    qtbot.addWidget(window)
-    window.show()
-    with qtbot.waitSignal(window.opened, timeout=PATIENCE_MS):
-        window.open_path(resource("demo/demo.mp4"))
-    yield window
-    window.shut_down()
 
 
 @pytest.fixture
