@@ -23,6 +23,7 @@ from moca_core.evaluation.baselines import (
     Saliency,
 )
 from moca_core.export.results import versions
+from moca_core.models.registry import bundle_row
 from moca_core.types import FloatMap, RgbImage
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 METHOD = "none"
 """What `--baseline` names the method itself."""
-_TRANSFORMER_FILE, _DINO_FILE = "vit_s_focus.onnx", "dino_deitsmall16_pretrain.pth"
 
 
 def add_baseline_argument(parser: argparse.ArgumentParser) -> None:
@@ -78,8 +78,9 @@ def load_look(
     choice = choose_device(args.device, "float32")
     if row.needs not in (EVIDENCE, PROPOSALS):
         said["device"] = asdict(choice)
-    file, load_saliency = _SALIENCIES[args.bundle]
+    load_saliency = _SALIENCIES[args.bundle]
     if row.needs == SALIENCY:
+        file = bundle_row(args.bundle).saliency_file
         said |= method.weights_of(SegmentConfig(bundle=args.bundle), {file})
     parts = Parts(lambda: _deferred(lambda: load_saliency(choice.device)), load_segmenter)
     return row.make(parts), said
@@ -108,7 +109,7 @@ def _transformer_saliency(device: str) -> Saliency:
     from moca_core.models.saliency_vit import SaliencyViT
     from moca_core.pipeline.analysis import resized
 
-    model = SaliencyViT.from_file(weights.locate(_TRANSFORMER_FILE), device)
+    model = SaliencyViT.from_file(weights.locate(bundle_row("compact").saliency_file), device)
 
     def saliency(rgb: RgbImage) -> FloatMap:
         values = model.encode(rgb, blocks=()).saliency.cpu().numpy()
@@ -124,7 +125,8 @@ def _dino_saliency(device: str) -> Saliency:
     from moca_core.models.imagebind_bundle import JointSettings
     from moca_core.pipeline.analysis import resized
 
-    dino, side = Dino.from_file(weights.locate(_DINO_FILE), device), JointSettings().saliency_side
+    path = weights.locate(bundle_row("imagebind").saliency_file)
+    dino, side = Dino.from_file(path, device), JointSettings().saliency_side
 
     def saliency(rgb: RgbImage) -> FloatMap:
         (values,) = dino.attentions([rgb], side)
@@ -133,10 +135,7 @@ def _dino_saliency(device: str) -> Saliency:
     return saliency
 
 
-_SALIENCIES: Mapping[str, tuple[str, Callable[[str], Saliency]]] = MappingProxyType(
-    {
-        "compact": (_TRANSFORMER_FILE, _transformer_saliency),
-        "imagebind": (_DINO_FILE, _dino_saliency),
-    }
+_SALIENCIES: Mapping[str, Callable[[str], Saliency]] = MappingProxyType(
+    {"compact": _transformer_saliency, "imagebind": _dino_saliency}
 )
-"""By bundle: the encoder of saliency alone, its file and what loads it onto a device."""
+"""By bundle: the encoder of saliency alone, on a device."""

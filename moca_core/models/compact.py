@@ -101,7 +101,8 @@ class CompactBundle:
         yield StageEvent("Loading YAMNet", 0, steps)
         self._yamnet = YamNet.from_file(weights.locate("yamnet.tflite"), self._place)
         yield StageEvent("Loading the saliency transformer", 1, steps)
-        self._vit = SaliencyViT.from_file(weights.locate("vit_s_focus.onnx"), self._place)
+        path = weights.locate(bundle_row("compact").saliency_file)
+        self._vit = SaliencyViT.from_file(path, self._place)
         yield StageEvent("Loading the classifiers", 2, steps)
         self._nets = {
             name: EfficientNetLite.from_file(weights.locate(file), name, self._place)

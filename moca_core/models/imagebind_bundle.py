@@ -48,7 +48,7 @@ from moca_core.types import FloatMap, NoteEvent, RgbImage, StageEvent
 
 _ROW = bundle_row("imagebind")
 IMAGEBIND_FILE = "imagebind_huge.pth"
-DINO_FILE = "dino_deitsmall16_pretrain.pth"
+DINO_FILE = _ROW.saliency_file
 _GPU_BATCH = 8
 
 

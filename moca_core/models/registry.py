@@ -20,6 +20,7 @@ class BundleRow:
     regions : its strategy from evidence to regions, see `pipeline.regions`.
     adapted_regions : the same with an adapter: one that reads the tokens, which it changes.
     sam : the SAM that proposes its masks, a name in `SAMS`.
+    saliency_file : of the transformer that tells what stands out in a picture.
     image_side : side in pixels of the squashed picture that its transformer sees.
     half : its matrices may be kept in half precision on a GPU.
     gpu_bytes : GPU memory that must be free for it, weights included.
@@ -34,6 +35,7 @@ class BundleRow:
     regions: str
     adapted_regions: str
     sam: str
+    saliency_file: str
     image_side: int
     half: bool
     gpu_bytes: int
@@ -52,6 +54,7 @@ BUNDLES: tuple[BundleRow, ...] = (
         regions="paint",
         adapted_regions="kmeans",
         sam="mobile",
+        saliency_file="vit_s_focus.onnx",
         image_side=224,
         half=False,
         gpu_bytes=2 * _GIB,
@@ -73,6 +76,7 @@ BUNDLES: tuple[BundleRow, ...] = (
         regions="kmeans",
         adapted_regions="kmeans",
         sam="vit_b",
+        saliency_file="dino_deitsmall16_pretrain.pth",
         image_side=224,
         half=True,
         gpu_bytes=4 * _GIB,

@@ -139,7 +139,7 @@ def test_a_baseline_that_is_done_needs_no_weights_any_more(pairs, tmp_path, monk
         asked.append(device)
         return lambda rgb: rgb[..., 0] / 255
 
-    monkeypatch.setattr(looking, "_SALIENCIES", {"compact": ("vit_s_focus.onnx", load)})
+    monkeypatch.setattr(looking, "_SALIENCIES", {"compact": load})
     for _ in range(2):
         assert run(pairs, tmp_path / "out", "--baseline", "saliency") == DONE
     assert asked == ["cpu"]
