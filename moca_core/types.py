@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +122,13 @@ Wave = NDArray[np.float32]
 
 Listen = Callable[[Wave], Prediction]
 """A sound -> what sounds in a picture that was looked at before."""
+
+
+@dataclass(frozen=True)
+class ReportEvent:
+    """The last event of a job that scores: its result, in the shape of the command's `--json`."""
+
+    report: dict[str, Any]
 
 
 @dataclass(frozen=True)

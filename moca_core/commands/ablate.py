@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moca_core.cli import DONE, FAILED, STOPPED
-from moca_core.commands.arguments import count
-from moca_core.commands.method import assignment
+from moca_core.commands.arguments import add_set_argument, count
 from moca_core.commands.running import StopRequest, say, show, warn
 from moca_core.commands.terms import show_terms_once
 from moca_core.errors import ConfigError
@@ -53,15 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=_seeds, default=(), metavar="LIST", help="such as 0,1,2 (the sweep's own)"
     )
-    parser.add_argument(
-        "--set",
-        dest="values",
-        action="append",
-        default=[],
-        type=assignment,
-        metavar="NAME=VALUE",
-        help="a setting of all rows, such as train.iterations=500; may be repeated",
-    )
+    add_set_argument(parser, "values", "a setting of all rows, such as train.iterations=500")
     parser.add_argument(
         "--jobs",
         type=count,

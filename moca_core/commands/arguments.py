@@ -5,6 +5,27 @@ from __future__ import annotations
 import argparse
 
 
+def add_set_argument(parser: argparse.ArgumentParser, dest: str, help: str) -> None:
+    """Add `--set NAME=VALUE`, which may be repeated, as a list of pairs under `dest`."""
+    parser.add_argument(
+        "--set",
+        dest=dest,
+        action="append",
+        default=[],
+        type=assignment,
+        metavar="NAME=VALUE",
+        help=f"{help}; may be repeated",
+    )
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """`name=value` of the command line."""
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip() or not value.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name.strip(), value.strip()
+
+
 def count(text: str) -> int:
     """A number from 1 of the command line."""
     if not text.isdecimal() or int(text) == 0:

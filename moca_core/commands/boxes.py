@@ -11,10 +11,10 @@ from moca_core.cli import DONE, FAILED, STOPPED
 from moca_core.commands import method
 from moca_core.commands.arguments import count
 from moca_core.commands.looking import METHOD, load_look
-from moca_core.commands.running import StopRequest, say, show, warn
+from moca_core.commands.running import Scoring, StopRequest, say, warn
 from moca_core.evaluation.baselines import BASELINES, Look
 from moca_core.evaluation.box_table import read_box_table
-from moca_core.evaluation.boxes import CLAIMS, BoxEvent, ClipEvent, score_boxes, text_tables
+from moca_core.evaluation.boxes import CLAIMS, score_boxes, text_tables
 from moca_core.evaluation.layouts.cases import spread
 from moca_core.export.results import prepare_file
 from moca_core.fileio import write_json
@@ -72,24 +72,15 @@ def run(args: argparse.Namespace) -> int:
     window_s = bundle_row(args.bundle).window_s
     events = chain(segmenter.load(), score_boxes(clips, looks, config, window_s))
     printer = ProgressPrinter(args.quiet)
-    report: dict[str, Any] | None = None
-    done = 0
+    scoring = Scoring(printer, "Scoring", "clips")
     try:
         with StopRequest() as stop:
-            for event in events:
-                if isinstance(event, BoxEvent):
-                    report = event.report
-                elif isinstance(event, ClipEvent):
-                    done = event.done
-                    printer.update("Scoring", done, event.total, "clips")
-                else:
-                    show(printer, "Scoring", event)
-                if stop.asked:
-                    break
+            scoring.follow(events, stop)
     finally:
         printer.finish()
+    report = scoring.report
     if report is None:
-        warn(f"Stopped after {done} of {len(clips)} clips; no report is written.")
+        warn(f"Stopped after {scoring.done} of {len(clips)} clips; no report is written.")
         return STOPPED
     say(text_tables(report).rstrip())
     if args.json:

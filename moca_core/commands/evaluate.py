@@ -13,12 +13,12 @@ from moca_core.cli import DONE, FAILED, STOPPED
 from moca_core.commands import method
 from moca_core.commands.arguments import count
 from moca_core.commands.looking import METHOD, add_baseline_argument, load_look
-from moca_core.commands.running import STOP_SIGNALS, StopRequest, say, show, warn
+from moca_core.commands.running import STOP_SIGNALS, Scoring, StopRequest, say, show, warn
 from moca_core.errors import ConfigError
 from moca_core.evaluation.baselines import Predict, predict_with
 from moca_core.evaluation.layouts import LAYOUTS, DataSet
 from moca_core.evaluation.records import SCORES_VERSION
-from moca_core.evaluation.runner import CaseEvent, ReportEvent, evaluate, text_table
+from moca_core.evaluation.runner import evaluate, text_table
 from moca_core.evaluation.shards import CaseBook, CaseFolder
 from moca_core.export.results import prepare_file, prepare_folder
 from moca_core.fileio import write_json
@@ -192,21 +192,14 @@ def followed(
     stop: StopRequest,
 ) -> dict[str, Any] | None:
     """Do the cases, showing how far it is; the report, or None of one that isn't to tell it."""
-    report: dict[str, Any] | None = None
-    for event in evaluate(
+    events = evaluate(
         *(task.data, task.predict, task.config, args.save_masks, task.window_s),
         book,
         task.prepare,
-    ):
-        if isinstance(event, ReportEvent):
-            report = event.report
-        elif isinstance(event, CaseEvent):
-            printer.update("Evaluating", event.done, event.total, "cases")
-        else:
-            show(printer, "Evaluating", event)
-        if stop.asked:
-            break
-    return report
+    )
+    scoring = Scoring(printer, "Evaluating", "cases")
+    scoring.follow(events, stop)
+    return scoring.report
 
 
 def written(

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moca_core.commands.arguments import add_set_argument
 from moca_core.commands.running import warn
 from moca_core.commands.terms import show_terms_once
 from moca_core.config import PATCHES, PROPOSAL_MODES, REGION_STRATEGIES, SegmentConfig, with_values
@@ -57,14 +58,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a trained adapter",
     )
-    parser.add_argument(
-        "--set",
-        dest="thresholds",
-        action="append",
-        default=[],
-        type=assignment,
-        metavar="NAME=VALUE",
-        help="move a threshold of the decision, such as hearing.empty_below=0.1; may be repeated",
+    add_set_argument(
+        parser, "thresholds", "move a threshold of the decision, such as hearing.empty_below=0.1"
     )
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda:0", help="what computes")
     parser.add_argument(
@@ -73,14 +68,6 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile", action="store_true", help="imagebind: compile the transformers when they start"
     )
-
-
-def assignment(text: str) -> tuple[str, str]:
-    """`name=value` of the command line."""
-    name, sign, value = text.partition("=")
-    if not sign or not name.strip() or not value.strip():
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    return name.strip(), value.strip()
 
 
 def config_of(args: argparse.Namespace) -> SegmentConfig:

@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
 from moca_core.errors import StorageError
-from moca_core.types import NoteEvent, StageEvent
+from moca_core.types import NoteEvent, ReportEvent, StageEvent
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Also with the one by which `torchrun` ends a process when another has failed."""
@@ -58,6 +59,37 @@ def show(printer: Any, title: str, event: object) -> None:
         printer.update(f"{title}: {event.stage}", event.done, event.total, "")
     elif isinstance(event, NoteEvent):
         printer.note(f"{title}: {event.message}")
+
+
+class Scoring:
+    """What scoring commands do with their events: show how far the job is, and keep its report.
+
+    Attributes
+    ----------
+    report : the result; None before the end.
+    done, total : pieces of work that are done, of how many.
+    """
+
+    def __init__(self, printer: Any, title: str, unit: str) -> None:
+        self.report: dict[str, Any] | None = None
+        self.done = self.total = 0
+        self._printer, self._title, self._unit = printer, title, unit
+
+    def follow(self, events: Iterable[Any], stop: StopRequest) -> None:
+        """Take the events to their end, or to the first one at which a stop is asked for.
+
+        Events that are neither a stage, a note nor the report say that a piece is done.
+        """
+        for event in events:
+            if isinstance(event, ReportEvent):
+                self.report = event.report
+            elif isinstance(event, StageEvent | NoteEvent):
+                show(self._printer, self._title, event)
+            else:
+                self.done, self.total = event.done, event.total
+                self._printer.update(self._title, self.done, self.total, self._unit)
+            if stop.asked:
+                break
 
 
 def say(line: str, quiet: bool = False) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from moca_core.cli import STOPPED
 from moca_core.commands import method
 from moca_core.commands.arguments import count
 from moca_core.commands.evaluate import tell_incomplete
 from moca_core.commands.looking import METHOD, add_baseline_argument, load_look
-from moca_core.commands.running import StopRequest, say, show, warn
+from moca_core.commands.running import Scoring, StopRequest, say, warn
 from moca_core.evaluation.layouts import LAYOUTS
-from moca_core.evaluation.sensitivity import CHANGES, PictureEvent, SensitivityEvent, sensitivity
+from moca_core.evaluation.sensitivity import CHANGES, sensitivity
 from moca_core.evaluation.sensitivity_report import roc_plot, text_tables
 from moca_core.export.results import prepare_file
 from moca_core.fileio import write_bytes, write_json
@@ -87,24 +86,15 @@ def run(args: argparse.Namespace) -> int:
         sensitivity(data, look, config, args.limit, args.seed, window_s),
     )
     printer = ProgressPrinter(args.quiet)
-    report: dict[str, Any] | None = None
-    done = total = 0
+    scoring = Scoring(printer, "Listening", "pictures")
     try:
         with StopRequest() as stop:
-            for event in events:
-                if isinstance(event, SensitivityEvent):
-                    report = event.report
-                elif isinstance(event, PictureEvent):
-                    done, total = event.done, event.total
-                    printer.update("Listening", done, total, "pictures")
-                else:
-                    show(printer, "Listening", event)
-                if stop.asked:
-                    break
+            scoring.follow(events, stop)
     finally:
         printer.finish()
+    report = scoring.report
     if report is None:
-        reached = f" after {done} of {total} pictures" if total else ""
+        reached = f" after {scoring.done} of {scoring.total} pictures" if scoring.total else ""
         warn(f"Stopped{reached}; no report is written.")
         return STOPPED
     say(text_tables(report).rstrip())

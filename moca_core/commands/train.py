@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moca_core.cli import DONE, STOPPED
-from moca_core.commands.method import assignment
+from moca_core.commands.arguments import add_set_argument
 from moca_core.commands.progress import ProgressPrinter
 from moca_core.commands.running import StopRequest, say, show, warn
 from moca_core.commands.terms import show_terms_once
@@ -34,15 +34,7 @@ HELP = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of DESIGN.md section 4."""
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.toml", help="the settings")
-    parser.add_argument(
-        "--set",
-        dest="values",
-        action="append",
-        default=[],
-        type=assignment,
-        metavar="KEY=VALUE",
-        help="a setting, such as iterations=500; may be repeated",
-    )
+    add_set_argument(parser, "values", "a setting, such as iterations=500")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="the run's folder (beside CONFIG.toml, its name)"
     )

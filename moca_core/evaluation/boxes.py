@@ -21,7 +21,7 @@ from moca_core.evaluation.runner import SOUND_HZ, WINDOW_S, fitted
 from moca_core.evaluation.text import aligned, with_error
 from moca_core.media.audio import frame_window, open_audio
 from moca_core.media.video import VideoReader
-from moca_core.types import FloatMap, Mask, NoteEvent, Prediction, RgbImage, Wave
+from moca_core.types import FloatMap, Mask, NoteEvent, Prediction, ReportEvent, RgbImage, Wave
 
 SIDE = 224
 """Pixels of the square at which the official script scores."""
@@ -109,19 +109,12 @@ class ClipEvent:
     total: int
 
 
-@dataclass(frozen=True)
-class BoxEvent:
-    """The last event: the report, see `make_report`."""
-
-    report: dict[str, Any]
-
-
 def score_boxes(
     clips: Sequence[BoxClip],
     looks: Mapping[str, Look],
     config: Mapping[str, Any] | None = None,
     window_s: float = WINDOW_S,
-) -> Iterator[ClipEvent | NoteEvent | BoxEvent]:
+) -> Iterator[ClipEvent | NoteEvent | ReportEvent]:
     """Look at the middle frame of each clip with the sound around it, and compare with the boxes.
 
     Parameters
@@ -151,7 +144,7 @@ def score_boxes(
         raise DatasetError(
             f"none of {len(clips)} clips could be read", "See the notes above for each of them."
         )
-    yield BoxEvent(make_report(done, failed, time.perf_counter() - began, config or {}))
+    yield ReportEvent(make_report(done, failed, time.perf_counter() - began, config or {}))
 
 
 def middle_of(clip: BoxClip, window_s: float) -> tuple[RgbImage, Wave]:

@@ -33,7 +33,7 @@ from moca_core.evaluation.shards import CaseBook
 from moca_core.evaluation.text import aligned, with_error
 from moca_core.fileio import write_bytes
 from moca_core.media.audio import AudioReader, frame_window, open_audio
-from moca_core.types import Mask, NoteEvent, Prediction, RgbImage, StageEvent
+from moca_core.types import Mask, NoteEvent, Prediction, ReportEvent, RgbImage, StageEvent
 
 SOUND_HZ = 16000
 WINDOW_S = 2.0
@@ -53,13 +53,6 @@ class CaseEvent:
     record: CaseRecord
     done: int
     total: int
-
-
-@dataclass(frozen=True)
-class ReportEvent:
-    """The last event: the result in the shape of `evaluate --json`."""
-
-    report: dict[str, Any]
 
 
 EvaluateEvent = CaseEvent | StageEvent | NoteEvent | ReportEvent

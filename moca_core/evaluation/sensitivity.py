@@ -27,7 +27,7 @@ from moca_core.evaluation.runner import (
     nearest,
 )
 from moca_core.media.audio import is_silent
-from moca_core.types import Listen, Mask, NoteEvent, Prediction, Wave
+from moca_core.types import Listen, Mask, NoteEvent, Prediction, ReportEvent, Wave
 
 NOISE_DBFS = -30.0
 """RMS of the noise: well above what counts as silent."""
@@ -156,13 +156,6 @@ class PictureEvent:
     total: int
 
 
-@dataclass(frozen=True)
-class SensitivityEvent:
-    """The last event: the report, see `sensitivity_report.make_report`."""
-
-    report: dict[str, Any]
-
-
 def sensitivity(
     data: DataSet,
     look: Look,
@@ -170,7 +163,7 @@ def sensitivity(
     limit: int | None = None,
     seed: int = 0,
     window_s: float = WINDOW_S,
-) -> Iterator[PictureEvent | NoteEvent | SensitivityEvent]:
+) -> Iterator[PictureEvent | NoteEvent | ReportEvent]:
     """Ask for the masks of each picture with all of its sounds, and with changed ones.
 
     Parameters
@@ -214,7 +207,7 @@ def sensitivity(
     if not any(record.other for record in done):
         yield NoteEvent("No sound was exchanged: the data set has no other category that sounds.")
     seconds = time.perf_counter() - began
-    yield SensitivityEvent(make_report(done, failed, seconds, config or {}, data.incomplete))
+    yield ReportEvent(make_report(done, failed, seconds, config or {}, data.incomplete))
 
 
 def by_picture(cases: Sequence[Case]) -> list[list[Case]]:

@@ -37,7 +37,7 @@ from moca_core.config import SegmentConfig
 from moca_core.device import choose_device
 from moca_core.errors import ConfigError, DatasetError, StorageError
 from moca_core.evaluation.layouts import Case, DataSet
-from moca_core.evaluation.runner import ReportEvent, evaluate, run_case
+from moca_core.evaluation.runner import evaluate, run_case
 from moca_core.models import compact, imagebind_bundle
 from moca_core.models.adapter import Adapter, AdapterConfig
 from moca_core.models.bundles import adapter_of
@@ -45,7 +45,7 @@ from moca_core.models.filelock import FileLock
 from moca_core.models.imagebind_bundle import ImageBindBundle
 from moca_core.models.registry import BUNDLE_NAMES
 from moca_core.pipeline.segmenter import Segmenter
-from moca_core.types import NoteEvent, StageEvent
+from moca_core.types import NoteEvent, ReportEvent, StageEvent
 
 THRESHOLDS = """
 seeds = [0, 1]

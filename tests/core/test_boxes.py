@@ -18,7 +18,6 @@ from moca_core.evaluation.baselines import BASELINES, Look, Parts
 from moca_core.evaluation.box_table import BoxClip, read_box_table
 from moca_core.evaluation.boxes import (
     CLAIMS,
-    BoxEvent,
     ClipEvent,
     box_mask,
     middle_of,
@@ -30,7 +29,7 @@ from moca_core.evaluation.boxes import (
     upper_half,
     upper_range,
 )
-from moca_core.types import FloatMap, Listen, NoteEvent, Prediction, RgbImage, Wave
+from moca_core.types import FloatMap, Listen, NoteEvent, Prediction, ReportEvent, RgbImage, Wave
 
 LEFT_BOX = (0.0, 0.0, 0.5, 1.0)
 RAMP = np.linspace(0, 1, 224, dtype=np.float32)[None].repeat(224, 0)
@@ -236,7 +235,7 @@ def nothing(rgb: RgbImage) -> Listen:
 
 def run(clips: list[BoxClip], looks: dict[str, Look]) -> tuple[dict[str, Any], list[Any]]:
     events = list(score_boxes(clips, looks))
-    assert isinstance(events[-1], BoxEvent)
+    assert isinstance(events[-1], ReportEvent)
     return events[-1].report, events
 
 

@@ -14,13 +14,12 @@ from moca_core.evaluation.baselines import predict_with, whole
 from moca_core.evaluation.layouts import LAYOUTS, DataSet, read_pairs
 from moca_core.evaluation.runner import (
     CaseEvent,
-    ReportEvent,
     evaluate,
     fitted,
     nearest,
     text_table,
 )
-from moca_core.types import NoteEvent, Prediction
+from moca_core.types import NoteEvent, Prediction, ReportEvent
 
 COLUMNS = ["id", "split", "subset", "category", "image", "mask", "audio", "mix_of"]
 SIZE = (8, 12)

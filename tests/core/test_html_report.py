@@ -38,9 +38,9 @@ from moca_core.evaluation.report.cases import best_and_worst
 from moca_core.evaluation.report.charts import Bar, bars, histogram
 from moca_core.evaluation.report.estimates import intervals, roc_of
 from moca_core.evaluation.report.markup import Markup, joined, tag, text
-from moca_core.evaluation.runner import CaseEvent, ReportEvent, evaluate, summary
+from moca_core.evaluation.runner import CaseEvent, evaluate, summary
 from moca_core.pipeline.segmenter import Segmenter
-from moca_core.types import Prediction, StageEvent
+from moca_core.types import Prediction, ReportEvent, StageEvent
 
 SIZE = (40, 60)
 HALF, NONE = np.zeros(SIZE, bool), np.zeros(SIZE, bool)

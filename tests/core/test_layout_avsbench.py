@@ -25,8 +25,8 @@ from moca_core.errors import DatasetError
 from moca_core.evaluation import runner
 from moca_core.evaluation.baselines import predict_with, whole
 from moca_core.evaluation.layouts import LAYOUTS, DataSet
-from moca_core.evaluation.runner import CaseEvent, ReportEvent, evaluate, text_table
-from moca_core.types import NoteEvent, Prediction
+from moca_core.evaluation.runner import CaseEvent, evaluate, text_table
+from moca_core.types import NoteEvent, Prediction, ReportEvent
 
 DOG, CAT = ("--dog_1", "dog", "test"), ("cat_2", "cat", "test")
 BIRD = ("bird_3", "bird", "train")

@@ -28,12 +28,11 @@ from moca_core.evaluation.layouts import LAYOUTS, DataSet, read_labels
 from moca_core.evaluation.layouts.saving import saved_mask
 from moca_core.evaluation.runner import (
     CaseEvent,
-    ReportEvent,
     evaluate,
     resized_labels,
     text_table,
 )
-from moca_core.types import NoteEvent, Prediction, SoundingObject
+from moca_core.types import NoteEvent, Prediction, ReportEvent, SoundingObject
 
 RIGHT = ~LEFT
 TOP = LEFT.T.copy()

@@ -21,14 +21,13 @@ from moca_core.evaluation.runner import Sounds
 from moca_core.evaluation.sensitivity import (
     CHANGES,
     PictureEvent,
-    SensitivityEvent,
     SoundRecord,
     Swap,
     by_picture,
     sensitivity,
 )
 from moca_core.evaluation.sensitivity_report import make_report, roc_plot, text_tables
-from moca_core.types import Listen, NoteEvent, Prediction, RgbImage
+from moca_core.types import Listen, NoteEvent, Prediction, ReportEvent, RgbImage
 
 RATE = 16_000
 SIZE = (8, 12)
@@ -111,7 +110,7 @@ def deaf(mask: NDArray[np.bool_], sure: float | None = None) -> Look:
 
 def run(data: DataSet, look: Look, **options: Any) -> tuple[dict[str, Any], list[Any]]:
     events = list(sensitivity(data, look, **options))
-    assert isinstance(events[-1], SensitivityEvent)
+    assert isinstance(events[-1], ReportEvent)
     return events[-1].report, events
 
 
