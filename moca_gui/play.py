@@ -17,10 +17,10 @@ import numpy as np
 from PySide6.QtCore import QEvent, QEventLoop, QObject, QTimer
 from PySide6.QtWidgets import QApplication
 
+from moca_core.annotations.model import pack
 from moca_core.types import FrameResult, SoundingObject
 from moca_gui.clocks import AudioUnavailableError
 from moca_gui.main_window import MainWindow, Services
-from moca_gui.results import pack
 from moca_gui.session import Clip
 
 SEEKS = 40

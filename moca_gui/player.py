@@ -149,7 +149,7 @@ class Player(QObject):
 
     def go_result(self, step: int) -> None:
         """To the next (1) or previous (-1) frame with a result."""
-        frame = self.session.results.neighbour(self.target, step)
+        frame = self.session.neighbour(step, self.target)
         if frame is None:
             self.session.note("No further frame with a result.")
         else:

@@ -2,121 +2,25 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moca_core.types import FrameResult, Mask
+from moca_core.annotations.model import Box, PackedResult
 
-NOT_RUN, EMPTY, MASKS = 0, 1, 2  # states of a frame, in the order of what wins in one pixel
+# States of a frame, in the order of what wins in one pixel.
+NOT_RUN, EMPTY, MASKS, CORRECTED = 0, 1, 2, 3
 
 MASK_BYTES = 512 * 2**20
 MAP_BYTES = 256 * 2**20
 SAME_FROM_IOU = 0.3
-_OUTLINE_TOLERANCE_PX = 0.8
 
 
-@dataclass(frozen=True, eq=False)
-class PackedObject:
-    """A sounding object with its mask as compressed bits of its box.
-
-    Attributes
-    ----------
-    number, name, score : as in `SoundingObject`.
-    box : (x0, y0, x1, y1) in pixels of the frame, x1 and y1 exclusive.
-    bits : zlib of the box's packed bits, rows first.
-    outlines : closed polygons, (n, 2) float32 of x, y in pixels of the frame.
-    """
-
-    number: int
-    name: str
-    score: float
-    box: tuple[int, int, int, int]
-    bits: bytes
-    outlines: tuple[NDArray[np.float32], ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the mask takes in memory."""
-        return len(self.bits) + sum(item.nbytes for item in self.outlines) + 200
-
-    def crop(self) -> Mask:
-        """(y1 - y0, x1 - x0) bool, the mask inside its box."""
-        x0, y0, x1, y1 = self.box
-        shape = (y1 - y0, x1 - x0)
-        flat = np.unpackbits(
-            np.frombuffer(zlib.decompress(self.bits), np.uint8), count=shape[0] * shape[1]
-        )
-        return flat.reshape(shape).astype(bool)
-
-
-@dataclass(frozen=True, eq=False)
-class PackedResult:
-    """A `FrameResult` made small for keeping; the same words mean the same."""
-
-    frame: int
-    time_s: float
-    size: tuple[int, int]
-    objects: tuple[PackedObject, ...]
-    reason: str
-    window_s: tuple[float, float]
-    key: bool
-    coarse: bool
-    heard: tuple[tuple[str, float], ...]
-    maps: Mapping[str, NDArray] = field(default_factory=lambda: MappingProxyType({}))
-
-    @property
-    def state(self) -> int:
-        """`MASKS` or `EMPTY`."""
-        return MASKS if self.objects else EMPTY
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the masks take in memory, without the maps."""
-        return sum(item.nbytes for item in self.objects) + 300
-
-
-def _outlines(crop: Mask, x0: int, y0: int) -> tuple[NDArray[np.float32], ...]:
-    import cv2  # slow to import; only the worker needs it
-
-    found, _ = cv2.findContours(crop.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    offset = np.array((x0 + 0.5, y0 + 0.5), np.float32)  # pixel centres
-    polygons = (cv2.approxPolyDP(item, _OUTLINE_TOLERANCE_PX, True) for item in found)
-    return tuple(item[:, 0, :].astype(np.float32) + offset for item in polygons if len(item) > 2)
-
-
-def pack(result: FrameResult) -> PackedResult:
-    """Compress a result; runs in the worker thread."""
-    packed = []
-    for item in result.objects:
-        x0, y0, x1, y1 = item.box
-        crop = item.mask[y0:y1, x0:x1]
-        bits = zlib.compress(np.packbits(crop).tobytes(), 1)
-        outlines = _outlines(crop, x0, y0) if crop.size else ()
-        packed.append(
-            PackedObject(item.number, item.name, item.score, (x0, y0, x1, y1), bits, outlines)
-        )
-    maps = {name: np.asarray(values) for name, values in result.maps.items()}
-    return PackedResult(
-        frame=result.frame,
-        time_s=result.time_s,
-        size=result.size,
-        objects=tuple(packed),
-        reason=result.reason,
-        window_s=result.window_s,
-        key=result.key,
-        coarse=result.coarse,
-        heard=result.heard,
-        maps=MappingProxyType(maps),
-    )
-
-
-def box_iou(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> float:
+def box_iou(first: Box, second: Box) -> float:
     """Intersection over union of two boxes (x0, y0, x1, y1), 0 for empty ones."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
@@ -173,10 +77,10 @@ class ResultStore:
         if result.maps:
             self._add_maps(result.frame, result.maps)
             # The maps live in their own budget; the result itself lets go of them.
-            result = PackedResult(**{**vars(result), "maps": MappingProxyType({})})
+            result = replace(result, maps=MappingProxyType({}))
         self._results[result.frame] = result
         self.bytes_used += result.nbytes
-        self.states[result.frame] = result.state
+        self.states[result.frame] = MASKS if result.objects else EMPTY
         self.keys[result.frame] = result.key
         self._trim()
 
@@ -209,13 +113,9 @@ class ResultStore:
                 return
             self._drop(frame)
 
-    def neighbour(self, frame: int, step: int) -> int | None:
-        """The nearest frame with a result after (`step` > 0) or before `frame`, or None."""
-        found = np.flatnonzero(self.states)
-        later = found[found > frame] if step > 0 else found[found < frame]
-        if not len(later):
-            return None
-        return int(later[0] if step > 0 else later[-1])
+    def values(self) -> Iterable[PackedResult]:
+        """All results, in no order."""
+        return self._results.values()
 
     def known_numbers(self, result: PackedResult) -> PackedResult:
         """`result` with the numbers that its objects have in this clip already.

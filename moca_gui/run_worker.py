@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from moca_core.annotations.model import PackedResult, pack
 from moca_core.config import SegmentConfig, with_values
 from moca_core.types import FrameEvent, NoteEvent, SegmentEvent, StageEvent
 from moca_gui.jobs import Job
 from moca_gui.kept import KeptResults, open_results
-from moca_gui.results import PackedResult, pack
 from moca_gui.session import Clip
 from moca_gui.thresholds.deciding import Decider, Moved, Wishes, decide
 

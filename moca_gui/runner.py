@@ -10,12 +10,12 @@ from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
+from moca_core.annotations.model import PackedResult, pack
 from moca_core.config import SegmentConfig
 from moca_core.errors import MocaError
 from moca_core.types import NoteEvent, ScoresEvent, StageEvent
 from moca_gui.eta import Pace
 from moca_gui.jobs import Job, JobPool, JobState
-from moca_gui.results import PackedResult, pack
 from moca_gui.run_worker import DefaultsKnown, DeviceKnown, Finished, RunRequest, RunWorker, Warm
 from moca_gui.session import Clip, Session
 from moca_gui.settings import Settings

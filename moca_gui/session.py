@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QImage
 
+from moca_core.annotations.edits import blank
+from moca_core.annotations.history import Edit, Labels
+from moca_core.annotations.model import PackedResult
 from moca_core.media.audio import frame_window
 from moca_core.models.registry import bundle_row
-from moca_gui.results import PackedResult, ResultStore
+from moca_gui.results import CORRECTED, ResultStore
 
 if TYPE_CHECKING:
     from moca_core.media.video import VideoReader
@@ -66,12 +71,14 @@ class Session(QObject):
     result_changed = Signal(int)  # frame, or -1 for many
     objects_changed = Signal()
     audio_window_changed = Signal()
+    dirtied = Signal()  # something changed that a project keeps
     noted = Signal(str)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.clip: Clip | None = None
         self.results = ResultStore(0)
+        self.labels = Labels()
         self.frame = 0
         self.image: QImage | None = None
         self.range: tuple[int, int] | None = None  # first and last frame, both inside
@@ -84,6 +91,7 @@ class Session(QObject):
         """Put `clip` in place of the open one; the caller closes the old reader."""
         self.clip = clip
         self.results = ResultStore(clip.frame_count if clip else 0)
+        self.labels = Labels()
         self._shelf.clear()
         self.frame = 0
         self.image = None
@@ -100,7 +108,67 @@ class Session(QObject):
     @property
     def result(self) -> PackedResult | None:
         """The result of exactly the frame on screen."""
-        return self.results.get(self.frame)
+        return self.shown(self.frame)
+
+    def shown(self, frame: int) -> PackedResult | None:
+        """What a person made of a frame, else what the program found there, else None."""
+        return self.labels.get(frame) or self.results.get(frame)
+
+    def shown_or_blank(self, frame: int) -> PackedResult:
+        """The same, to be drawn on: a frame without objects where it wasn't run."""
+        found = self.shown(frame)
+        if found is not None:
+            return found
+        assert self.clip is not None
+        info = self.clip.reader.info
+        return blank(frame, self.clip.time_of(frame), (info.height, info.width))
+
+    @property
+    def states(self) -> NDArray[np.uint8]:
+        """(frames,) the state of each frame of the clip, in the words of `results`."""
+        states = self.results.states.copy()
+        if len(self.labels):
+            states[list(self.labels.frames)] = CORRECTED
+        return states
+
+    def neighbour(self, step: int, frame: int | None = None) -> int | None:
+        """The nearest frame with a result after (`step` > 0) or before one; None if none is."""
+        found = np.flatnonzero(self.states)
+        start = self.frame if frame is None else frame
+        side = found[found > start] if step > 0 else found[found < start]
+        return int(side[0 if step > 0 else -1]) if len(side) else None
+
+    @property
+    def free_number(self) -> int:
+        """A number that no object of the clip has."""
+        frames = (*self.labels.frames.values(), *self.results.values())
+        return 1 + max((item.number for frame in frames for item in frame.objects), default=0)
+
+    # -- corrections --------------------------------------------------------------------------
+
+    def apply(self, edit: Edit) -> bool:
+        """Change frames as `edit` says; whether that changed anything."""
+        return self._edited(self.labels.apply(edit))
+
+    def undo(self) -> None:
+        """Take the last correction back."""
+        self._edited(self.labels.undo())
+
+    def redo(self) -> None:
+        """Make the correction again that was taken back last."""
+        self._edited(self.labels.redo())
+
+    def _edited(self, frames: set[int]) -> bool:
+        if frames:
+            self.result_changed.emit(next(iter(frames)) if len(frames) == 1 else -1)
+            self.mark_dirty()
+        return bool(frames)
+
+    def mark_dirty(self) -> None:
+        """Every change that a project keeps passes here, and is saved by whoever listens."""
+        self.dirtied.emit()
+
+    # -- results ------------------------------------------------------------------------------
 
     def add_result(self, result: PackedResult) -> None:
         """Keep a result and show it where its frame is."""

@@ -15,8 +15,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from moca_core.annotations.model import PackedObject
 from moca_gui.colormaps import object_colour
-from moca_gui.results import PackedObject
 from moca_gui.session import Session
 from moca_gui.views.overlay import readable_on
 

@@ -6,7 +6,7 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QWheelEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
-from moca_gui.results import PackedResult
+from moca_core.annotations.model import PackedResult
 from moca_gui.theme import Theme
 from moca_gui.views.overlay import (
     MAP_OPACITY,

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QPointF, QRectF, QSizeF, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter, QPainterPath, QPen
 
+from moca_core.annotations.model import PackedObject
 from moca_gui.colormaps import OBJECT_COLOURS, apply, object_colour, table
-from moca_gui.results import PackedObject
 from moca_gui.theme import contrast
 
 FILL_OPACITY = 0.38

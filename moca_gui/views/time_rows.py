@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen, QPolygonF
 
-from moca_gui.results import EMPTY, MASKS, NOT_RUN
+from moca_gui.results import CORRECTED, EMPTY, MASKS, NOT_RUN
 from moca_gui.sound import SoundPicture
 from moca_gui.theme import Theme
 from moca_gui.timecode import format_time
@@ -139,7 +139,7 @@ class ResultsRow(TimeRow):
     title = "Results"
 
     def paint_ground(self, painter: QPainter) -> None:
-        states = self.session.results.states
+        states = self.session.states
         clip = self.session.clip
         if clip is None or not states.any():
             painter.setPen(QColor(self.theme.dim))
@@ -158,7 +158,7 @@ class ResultsRow(TimeRow):
 
     def _paint_cell(self, painter: QPainter, left: float, right: float, state: int) -> None:
         height = self.height()
-        if state == MASKS:
+        if state in (MASKS, CORRECTED):
             painter.fillRect(QRectF(left, 3, right - left, height - 6), QColor(self.theme.accent))
         elif state == EMPTY:
             top = height - 9
@@ -185,7 +185,7 @@ class ResultsRow(TimeRow):
 
     def describe(self, frame: int) -> str:
         """Words for a frame's cell."""
-        result = self.session.results.get(frame)
+        result = self.session.shown(frame)
         if result is None:
             return f"Frame {frame}: not run"
         kind = "key frame" if result.key else "followed by motion"

@@ -10,12 +10,13 @@ from gui_fakes import FakeSegmenter, disc
 from PySide6.QtCore import QPointF, QRectF
 from PySide6.QtGui import QColor, QImage, QPainter
 
+from moca_core.annotations.model import pack
 from moca_core.types import FrameResult, SoundingObject
 from moca_gui import colormaps, theme
 from moca_gui.eta import Pace
 from moca_gui.frames import FrameLoader, to_image
 from moca_gui.jobs import QUEUE_LENGTH, JobPool, JobState
-from moca_gui.results import EMPTY, MASKS, NOT_RUN, ResultStore, pack
+from moca_gui.results import EMPTY, MASKS, NOT_RUN, ResultStore
 from moca_gui.settings import RECENT_LIMIT, SETTINGS, Settings, WindowState
 from moca_gui.timecode import format_time, parse_position
 from moca_gui.views.overlay import (
@@ -154,7 +155,7 @@ def test_store_bounds_the_maps():
     assert store.get(0) is not None
 
 
-def test_store_replaces_and_finds_neighbours():
+def test_store_replaces_and_knows_its_states():
     store = ResultStore(10)
     store.add(result(3))
     used = store.bytes_used
@@ -162,7 +163,7 @@ def test_store_replaces_and_finds_neighbours():
     assert store.bytes_used == used
     store.add(pack(FrameResult(7, 0.28, (40, 60), reason="silent")))
     assert store.states[7] == EMPTY
-    assert (store.neighbour(3, 1), store.neighbour(3, -1)) == (7, None)
+    assert {item.frame for item in store.values()} == {3, 7}
     store.clear()
     assert (len(store), store.bytes_used) == (0, 0)
     with pytest.raises(ValueError, match="frame 10"):
