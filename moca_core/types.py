@@ -55,6 +55,32 @@ class SoundingObject:
 
 
 @dataclass(frozen=True, eq=False)
+class ProposalNote:
+    """A mask proposal of a key frame, and why it was taken or not.
+
+    Attributes
+    ----------
+    number : from 1, as in the map `proposals`; the best predicted IoU first.
+    quality : the IoU that SAM predicts of it.
+    stability : SAM's stability score, 0 to 1.
+    sounds : how surely it sounds by its looks, 0 to about 1; see `regions.sounding_value`.
+    overlap : expected IoU of it alone with the sounding region, 0 to 1.
+    taken : it is part of the answer.
+    why : in words for the user.
+    mask : (h, w) bool over the whole frame, on the working grid.
+    """
+
+    number: int
+    quality: float
+    stability: float
+    sounds: float
+    overlap: float
+    taken: bool
+    why: str
+    mask: Mask
+
+
+@dataclass(frozen=True, eq=False)
 class FrameResult:
     """What the program found in one frame.
 
@@ -72,6 +98,7 @@ class FrameResult:
     heard : the sound groups that were heard with their weights, the loudest first.
     maps : intermediates by name (`evidence`, `saliency`, `clusters`, ...), (h, w) arrays over
         the whole frame, kept only when asked for.
+    proposals : what became of each mask proposal, kept with the maps.
     seconds : wall-clock time by stage.
     """
 
@@ -86,6 +113,7 @@ class FrameResult:
     coarse: bool = False
     heard: tuple[tuple[str, float], ...] = ()
     maps: Mapping[str, NDArray] = field(default_factory=lambda: _NO_MAPS)
+    proposals: tuple[ProposalNote, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property

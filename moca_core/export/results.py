@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ import moca_core
 from moca_core.errors import StorageError
 from moca_core.fileio import write_bytes, write_json
 from moca_core.pipeline import rle
+from moca_core.pipeline.note_rows import to_rows
 from moca_core.types import FrameResult, Mask
 
 _NO_FILTER = (
@@ -36,7 +38,8 @@ class ResultsWriter:
     Parameters
     ----------
     folder : the clip's own folder; it is created.
-    save_maps : also write the intermediates of a frame to `maps/frame_000123.npz`.
+    save_maps : also write the intermediates of a frame to `maps/frame_000123.npz`, and what
+        became of its proposals to `maps/frame_000123.json`.
 
     Raises
     ------
@@ -62,6 +65,8 @@ class ResultsWriter:
             arrays: dict[str, Any] = dict(result.maps)
             np.savez_compressed(buffer, **arrays)
             self._write(self.folder / "maps" / f"{name}.npz", buffer.getvalue())
+            notes = json.dumps({"proposals": to_rows(result.proposals)}, indent=1)
+            self._write(self.folder / "maps" / f"{name}.json", notes.encode())
         if result.key:
             # Masks as run lengths: a few kilobytes a key frame, so that long clips fit.
             self._rows.append(objects_row(result))

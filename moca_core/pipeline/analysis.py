@@ -136,8 +136,23 @@ def suppress(masks: NDArray[np.bool_], score: NDArray[np.float32], limit: float)
     return kept
 
 
+def expected_iou(wanted: FloatMap, masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """IoU of each mask with what is wanted: (h, w) from 0 to 1, (P, h, w) bool -> (P,).
+
+    It is taken as sum(wanted inside) / (|mask| + sum(wanted outside)); with a `wanted` of zeros
+    and ones it is the IoU.
+    """
+    return _expected(wanted.ravel().astype(np.float32), _flat(masks))
+
+
+def _expected(value: NDArray[np.float32], flat: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The same of (h*w,) and (P, h*w)."""
+    overlap = flat.astype(np.float32) @ value
+    return overlap / np.maximum(flat.sum(axis=1) + value.sum() - overlap, 1e-6)
+
+
 def best_cover(wanted: FloatMap, masks: NDArray[np.bool_], gain: float = 0.001) -> list[int]:
-    """Choose masks greedily so that their union's expected IoU rises by `gain` each time.
+    """Choose masks greedily so that their union's `expected_iou` rises by `gain` each time.
 
     Parameters
     ----------
@@ -147,11 +162,6 @@ def best_cover(wanted: FloatMap, masks: NDArray[np.bool_], gain: float = 0.001) 
     Returns
     -------
     Indices into `masks` in the order in which they were taken; empty if none overlaps.
-
-    Notes
-    -----
-    The expected IoU is taken as sum(wanted in union) / (|union| + sum(wanted outside)); with a
-    `wanted` of zeros and ones it is the IoU.
     """
     value = wanted.ravel().astype(np.float32)
     flat = _flat(masks)
@@ -160,8 +170,7 @@ def best_cover(wanted: FloatMap, masks: NDArray[np.bool_], gain: float = 0.001) 
     best = 0.0
     while len(chosen) < len(flat):
         joined = flat | union  # (P, h*w)
-        overlap = joined.astype(np.float32) @ value
-        iou = overlap / np.maximum(joined.sum(axis=1) + value.sum() - overlap, 1e-6)
+        iou = _expected(value, joined)
         winner = int(iou.argmax())
         if iou[winner] < best + gain:
             break

@@ -17,6 +17,7 @@ from moca_core.pipeline.clip_parts import Store, Video, timed
 from moca_core.pipeline.hearing import Heard
 from moca_core.pipeline.maps import maps_of
 from moca_core.pipeline.matching import Match
+from moca_core.pipeline.notes import notes_of
 from moca_core.pipeline.numbering import Numbering
 from moca_core.pipeline.propagate import FlowTracker, Motion, small_grey
 from moca_core.pipeline.schedule import Span
@@ -397,7 +398,10 @@ class ClipRun:
             if exact and self.analyses is not None:
                 yield ScoresEvent(number, found.scores)
             if self.keep_maps and exact:
-                result = replace(result, maps=maps_of(found, self.segmenter.config))
+                segmenter = self.segmenter
+                maps = maps_of(found, segmenter.config)
+                notes = notes_of(found, segmenter.settings)
+                result = replace(result, maps=maps, proposals=notes)
         if self._plan is not None:
             self._plan.done.add(number)
         yield from self._emit(result)

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from moca_core.config import SegmentConfig
 from moca_core.errors import ConfigError
-from moca_core.pipeline.analysis import FrameAnalysis, best_cover, mean_inside, resized
+from moca_core.pipeline.analysis import (
+    FrameAnalysis,
+    best_cover,
+    expected_iou,
+    mean_inside,
+    resized,
+)
 from moca_core.pipeline.hearing import Hearing, HearingSettings
 from moca_core.pipeline.regions import RegionSettings, sounding_region, sounding_value
 from moca_core.types import REASON_NO_OBJECT, FloatMap, Mask, Scores, SoundingObject
@@ -139,9 +145,7 @@ def match(
     guide : (H, W, 3) uint8, the frame; refines the region where no proposal fits.
     """
     region = sounding_region(analysis, hearing, config.regions, settings.region)
-    strongest = float(region.max())
-    unseen = hearing.agreement < settings.hearing.empty_below
-    if unseen or strongest <= 0 or strongest < settings.region_threshold:
+    if nothing_sounds(region, hearing, settings):
         return Match((), REASON_NO_OBJECT, region, False, hearing, analysis)
     choice = _choice(analysis, region, hearing, settings)
     chosen = [] if choice is None else choice.taken(settings)
@@ -162,6 +166,27 @@ def match(
     return Match(objects, reason, region, not chosen, hearing, analysis, choice)
 
 
+def nothing_sounds(region: FloatMap, hearing: Hearing, settings: MatchSettings) -> str:
+    """Why nothing in the frame is taken to sound, in words; empty where something may be."""
+    if hearing.agreement < settings.hearing.empty_below:
+        least = settings.hearing.empty_below
+        return f"nothing heard fits: agreement {below(hearing.agreement, least)}"
+    strongest = float(region.max())
+    if strongest <= 0 or strongest < settings.region_threshold:
+        most = below(strongest, settings.region_threshold)
+        return f"no place sounds: the most of the region is {most}"
+    return ""
+
+
+def below(value: float, limit: float) -> str:
+    """A value and the limit that it doesn't reach.
+
+    >>> below(0.4999, 0.5), below(-0.001, 0.0)
+    ('0.49, below 0.5', '-0.01, below 0')
+    """
+    return f"{np.floor(100 * value) / 100:.2f}, below {limit:g}"
+
+
 @dataclass(frozen=True, eq=False)
 class _Part:
     """A mask that is part of the answer: (H, W) and (h, w) bool, and its looks (G,)."""
@@ -175,21 +200,25 @@ def _choice(
     analysis: FrameAnalysis, region: FloatMap, hearing: Hearing, settings: MatchSettings
 ) -> Choice | None:
     """The proposals whose union fits the region best; None where none overlaps with it."""
-    low = max(0.0, settings.region_threshold - settings.softness)
-    span = max(settings.region_threshold + settings.softness - low, 1e-6)
-    wanted = np.clip((region - low) / span, 0.0, 1.0)
+    wanted = wanted_in(region, settings)
     masks = analysis.proposals.masks
     chosen = best_cover(wanted, masks, settings.gain)
     if not chosen:
         return None
-    union = masks[chosen].any(axis=0)
-    overlap = float(wanted[union].sum())
-    fit = overlap / (int(union.sum()) + float(wanted.sum()) - overlap)
+    union = np.logical_or.reduce(masks[chosen])
+    fit = float(expected_iou(wanted, union[None])[0])
     value = sounding_value(analysis.looks[chosen], hearing, settings.region)
     most = float(value.max())
     # Nothing sounds more surely than the rest where nothing does at all.
     shares = value / np.float32(most) if most > 0 else np.ones_like(value)
     return Choice(chosen, fit, shares.astype(np.float32))
+
+
+def wanted_in(region: FloatMap, settings: MatchSettings) -> FloatMap:
+    """(h, w) float32, 0 to 1: how probably each place of the region is wanted in a mask."""
+    low = max(0.0, settings.region_threshold - settings.softness)
+    span = max(settings.region_threshold + settings.softness - low, 1e-6)
+    return np.clip((region - low) / span, 0.0, 1.0).astype(np.float32)
 
 
 def full_mask(analysis: FrameAnalysis, index: int) -> Mask:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moca_core import paths
 from moca_core.config import SegmentConfig, fingerprint
@@ -27,6 +26,7 @@ from moca_core.errors import StorageError
 from moca_core.fileio import write_bytes
 from moca_core.media.probe import clip_hash
 from moca_core.pipeline import rle
+from moca_core.pipeline.note_rows import from_rows, to_rows
 from moca_core.types import REASON_NO_AUDIO, REASON_SILENT, FrameResult, SoundingObject
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ METHOD_VERSION = 2
 _LIMIT_BYTES = 4 * 2**30
 _SLACK = 0.1
 """Share of the limit that is freed at once, and that is written between two looks."""
+_NOTES = "proposals.json"
+"""Beside the maps in their archive."""
 _ABANDONED_S = 24 * 3600.0
 """Age from which a file that was never finished belongs to a process that was ended."""
 _WITHOUT_MAPS = (REASON_NO_AUDIO, REASON_SILENT)
@@ -152,7 +154,7 @@ class ClipStore:
         try:
             result = _from_row(json.loads(path.read_bytes()))
             if maps and result.reason not in _WITHOUT_MAPS:
-                result = replace(result, maps=_read_maps(path.with_suffix(".npz")))
+                result = _with_maps(result, path.with_suffix(".npz"))
         except FileNotFoundError:
             return None
         except _DAMAGE as error:
@@ -172,6 +174,8 @@ class ClipStore:
                 name: values.astype(np.float16) if values.dtype.kind == "f" else values
                 for name, values in result.maps.items()
             }
+            notes = json.dumps(to_rows(result.proposals)).encode()
+            maps[_NOTES] = np.frombuffer(notes, np.uint8)
             np.savez_compressed(buffer, **maps)
             self._write(path.with_suffix(".npz"), buffer.getvalue())
         self._write(path, json.dumps(_to_row(result)).encode())
@@ -191,15 +195,17 @@ class ClipStore:
         return self.folder / f"frame_{frame:06d}.json"
 
 
-def _read_maps(path: Path) -> dict[str, NDArray]:
+def _with_maps(result: FrameResult, path: Path) -> FrameResult:
+    """A result with the maps and the notes on proposals that are kept in `path`."""
     try:
         with np.load(path) as archive:
-            return {
-                name: np.asarray(archive[name], np.float32)
-                if archive[name].dtype.kind == "f"
-                else archive[name]
-                for name in archive.files
-            }
+            maps = {name: archive[name] for name in archive.files}
+        notes = json.loads(maps.pop(_NOTES).tobytes())
+        exact = {
+            name: values.astype(np.float32) if values.dtype.kind == "f" else values
+            for name, values in maps.items()
+        }
+        return replace(result, maps=exact, proposals=from_rows(notes))
     except FileNotFoundError:
         raise
     except Exception as error:

@@ -206,6 +206,14 @@ def test_maps_are_written_on_request(clip, bundle, tmp_path):
     with np.load(tmp_path / "bell" / "maps" / "frame_000010.npz") as maps:
         assert {"evidence", "saliency", "clusters", "proposals"} <= set(maps.files)
         assert maps["evidence"].ndim == 2
+        labels = maps["proposals"]
+    found = read_json(tmp_path / "bell" / "maps" / "frame_000010.json")["proposals"]
+    assert [row["number"] for row in found] == list(range(1, len(found) + 1))
+    assert set(np.unique(labels)) - {0} <= {row["number"] for row in found}
+    for row in found:
+        assert rle.decode(row["rle"]).shape == labels.shape
+        assert row["taken"] == (row["why"] == "taken")
+        assert {"quality", "stability", "sounds", "overlap"} < set(row)
 
 
 def test_overlay_and_sheet(clip, bundle, tmp_path):

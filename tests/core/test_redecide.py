@@ -171,6 +171,7 @@ def test_a_frame_run_by_itself_takes_its_place(segmenter, clip):
     last = frames_of(events)[7]
     assert last.key
     assert set(last.maps) == set(alone[7].maps)
+    assert [note.why for note in last.proposals] == [note.why for note in alone[7].proposals] != []
     assert not run[7].key
     # A run on the whole clip replaces both.
     analysed(segmenter, clip, analyses=analyses)

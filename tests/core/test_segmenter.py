@@ -353,6 +353,8 @@ def test_maps_on_request(segmenter, clip, whole):
     assert set(kept) == {0, 25}  # key frames
     assert kept[0] == {"evidence", "region", "saliency", "clusters", "proposals"}
     assert found[0].maps["proposals"].max() == 2
+    assert [note.number for note in found[0].proposals] == [1, 2]
+    assert {result.frame for result in found if result.proposals} == {0, 25}
     assert not any(result.maps for result in whole)
 
 

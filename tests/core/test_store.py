@@ -21,7 +21,13 @@ from moca_core.models.registry import BUNDLE_NAMES
 from moca_core.models.specs import rows_for
 from moca_core.pipeline import store as store_module
 from moca_core.pipeline.store import ClipStore, ResultStore
-from moca_core.types import REASON_NO_OBJECT, REASON_SILENT, FrameResult, SoundingObject
+from moca_core.types import (
+    REASON_NO_OBJECT,
+    REASON_SILENT,
+    FrameResult,
+    ProposalNote,
+    SoundingObject,
+)
 
 
 def make_result(frame=7, maps=True, seed=0):
@@ -46,6 +52,12 @@ def make_result(frame=7, maps=True, seed=0):
         }
         if maps
         else {},
+        proposals=(
+            ProposalNote(1, 0.97, 0.91, 0.5, 0.75, True, "taken", masks[0, :9, :12]),
+            ProposalNote(2, 0.8, 0.95, 0.1, 0.0, False, "share 0.10 \u2013 ä", masks[1, :9, :12]),
+        )
+        if maps
+        else (),
         seconds={"looking": 0.25},
     )
 
@@ -74,7 +86,13 @@ def test_round_trip(tmp_path):
     assert loaded.maps["evidence"] == pytest.approx(result.maps["evidence"], abs=1e-3)
     assert loaded.maps["clusters"].dtype == np.int16
     assert (loaded.maps["clusters"] == result.maps["clusters"]).all()
-    assert not store.load(7).maps  # not read unless asked for
+    assert len(loaded.proposals) == 2
+    for one, other in zip(loaded.proposals, result.proposals, strict=True):
+        assert {**vars(one), "mask": None} == {**vars(other), "mask": None}
+        np.testing.assert_array_equal(one.mask, other.mask)
+    bare = store.load(7)  # neither is read unless asked for
+    assert not bare.maps
+    assert not bare.proposals
 
 
 def test_what_is_not_there(tmp_path):
