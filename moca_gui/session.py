@@ -71,6 +71,7 @@ class Session(QObject):
     result_changed = Signal(int)  # frame, or -1 for many
     objects_changed = Signal()
     audio_window_changed = Signal()
+    selected_changed = Signal()
     dirtied = Signal()  # something changed that a project keeps
     noted = Signal(str)
 
@@ -83,6 +84,7 @@ class Session(QObject):
         self.image: QImage | None = None
         self.range: tuple[int, int] | None = None  # first and last frame, both inside
         self.hidden_objects: set[int] = set()
+        self.selected: int | None = None  # number of the object that corrections are for
         self.audio_window_s = bundle_row("compact").window_s
         self._method = ""  # names what the results on screen were made with
         self._shelf: OrderedDict[str, ResultStore] = OrderedDict()
@@ -97,6 +99,7 @@ class Session(QObject):
         self.image = None
         self.range = None
         self.hidden_objects = set()
+        self.selected = None
         self.clip_changed.emit()
 
     def set_frame(self, frame: int, image: QImage | None) -> None:
@@ -241,6 +244,12 @@ class Session(QObject):
         else:
             self.hidden_objects.add(number)
         self.objects_changed.emit()
+
+    def select(self, number: int | None) -> None:
+        """Choose the object that corrections are for, in all frames that have it; None: none."""
+        if number != self.selected:
+            self.selected = number
+            self.selected_changed.emit()
 
     def current_window_s(self) -> tuple[float, float] | None:
         """(start, stop) in seconds of the sound that belongs to the frame on screen.
