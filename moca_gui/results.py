@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moca_core.annotations.model import Box, PackedResult
+from moca_core.annotations.model import Box, PackedProposal, PackedResult
 
 # States of a frame, in the order of what wins in one pixel.
 NOT_RUN, EMPTY, MASKS, CORRECTED = 0, 1, 2, 3
@@ -30,11 +30,28 @@ def box_iou(first: Box, second: Box) -> float:
     return width * height / (sum(areas) - width * height)
 
 
+@dataclass(frozen=True, eq=False)
+class _Looked:
+    """What can be looked at in a key frame beside its masks."""
+
+    maps: Mapping[str, NDArray] = field(default_factory=dict)
+    proposals: tuple[PackedProposal, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that they take in memory."""
+        maps = sum(item.nbytes for item in self.maps.values())
+        return maps + sum(item.nbytes for item in self.proposals)
+
+
+_NOTHING = _Looked()
+
+
 class ResultStore:
     """Results of one clip by frame.
 
     When the masks outgrow `mask_bytes`, propagated frames are dropped first, the oldest first
-    (they are on disk and return with the next run); maps go by last use.
+    (they are on disk and return with the next run); maps and proposals go by last use.
     """
 
     def __init__(
@@ -43,7 +60,7 @@ class ResultStore:
         self.states: NDArray[np.uint8] = np.zeros(frame_count, np.uint8)
         self.keys: NDArray[np.bool_] = np.zeros(frame_count, bool)
         self._results: dict[int, PackedResult] = {}
-        self._maps: OrderedDict[int, Mapping[str, NDArray]] = OrderedDict()
+        self._looked: OrderedDict[int, _Looked] = OrderedDict()
         self._mask_bytes = mask_bytes
         self._map_bytes = map_bytes
         self.bytes_used = 0
@@ -63,11 +80,16 @@ class ResultStore:
 
     def maps(self, frame: int) -> Mapping[str, NDArray]:
         """The maps kept for `frame`, empty if none are."""
-        found = self._maps.get(frame)
-        if found is None:
-            return {}
-        self._maps.move_to_end(frame)
-        return found
+        return self._look(frame).maps
+
+    def proposals(self, frame: int) -> tuple[PackedProposal, ...]:
+        """What became of the proposals of `frame`; empty where its maps aren't kept."""
+        return self._look(frame).proposals
+
+    def _look(self, frame: int) -> _Looked:
+        if frame in self._looked:
+            self._looked.move_to_end(frame)
+        return self._looked.get(frame, _NOTHING)
 
     def add(self, result: PackedResult) -> None:
         """Put a result in place of an older one of the same frame."""
@@ -75,21 +97,21 @@ class ResultStore:
             raise ValueError(f"frame {result.frame} of a clip of {len(self.states)}")
         self._drop(result.frame)
         if result.maps:
-            self._add_maps(result.frame, result.maps)
-            # The maps live in their own budget; the result itself lets go of them.
-            result = replace(result, maps=MappingProxyType({}))
+            self._add_looked(result.frame, _Looked(result.maps, result.proposals))
+            # They live in a budget of their own; the result itself lets go of them.
+            result = replace(result, maps=MappingProxyType({}), proposals=())
         self._results[result.frame] = result
         self.bytes_used += result.nbytes
         self.states[result.frame] = MASKS if result.objects else EMPTY
         self.keys[result.frame] = result.key
         self._trim()
 
-    def _add_maps(self, frame: int, maps: Mapping[str, NDArray]) -> None:
-        self._maps[frame] = maps
-        self._map_bytes_used += sum(item.nbytes for item in maps.values())
-        while self._map_bytes_used > self._map_bytes and len(self._maps) > 1:
-            _, old = self._maps.popitem(last=False)
-            self._map_bytes_used -= sum(item.nbytes for item in old.values())
+    def _add_looked(self, frame: int, looked: _Looked) -> None:
+        self._looked[frame] = looked
+        self._map_bytes_used += looked.nbytes
+        while self._map_bytes_used > self._map_bytes and len(self._looked) > 1:
+            _, old = self._looked.popitem(last=False)
+            self._map_bytes_used -= old.nbytes
 
     def _drop(self, frame: int) -> None:
         old = self._results.pop(frame, None)
@@ -97,9 +119,9 @@ class ResultStore:
             self.bytes_used -= old.nbytes
             self.states[frame] = NOT_RUN
             self.keys[frame] = False
-        maps = self._maps.pop(frame, None)
-        if maps is not None:
-            self._map_bytes_used -= sum(item.nbytes for item in maps.values())
+        looked = self._looked.pop(frame, None)
+        if looked is not None:
+            self._map_bytes_used -= looked.nbytes
 
     def _trim(self) -> None:
         if self.bytes_used <= self._mask_bytes:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from moca_core.types import FrameResult, Mask, SoundingObject
+from moca_core.types import FrameResult, Mask, ProposalNote, SoundingObject
 
 FOUND, ACCEPTED, DRAWN, FOLLOWED = "found", "accepted", "drawn", "followed"
 ORIGINS = (FOUND, ACCEPTED, DRAWN, FOLLOWED)
@@ -72,17 +72,32 @@ class PackedObject:
     @cached_property
     def outlines(self) -> tuple[NDArray[np.float32], ...]:
         """Closed polygons, (n, 2) float32 of x, y in pixels of the frame."""
-        import cv2  # slow to import, and not needed before there is a mask
+        corner = np.array(self.box[:2], np.float32)
+        return tuple(polygon + corner for polygon in _outlines(self.crop()))
 
-        crop = self.crop()
-        if not crop.size:
-            return ()
-        found, _ = cv2.findContours(crop.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        offset = np.array((self.box[0] + 0.5, self.box[1] + 0.5), np.float32)  # pixel centres
-        polygons = (cv2.approxPolyDP(item, _OUTLINE_TOLERANCE_PX, True) for item in found)
-        return tuple(
-            item[:, 0, :].astype(np.float32) + offset for item in polygons if len(item) > 2
-        )
+
+@dataclass(frozen=True, eq=False)
+class PackedProposal:
+    """A `ProposalNote` made small for keeping; the same words mean the same.
+
+    Attributes
+    ----------
+    outlines : of its mask: closed polygons, (n, 2) float32 of x, y in pixels of the frame.
+    """
+
+    number: int
+    quality: float
+    stability: float
+    sounds: float
+    overlap: float
+    taken: bool
+    why: str
+    outlines: tuple[NDArray[np.float32], ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in memory."""
+        return sum(item.nbytes for item in self.outlines) + _OBJECT_BYTES
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +106,7 @@ class PackedResult:
 
     Attributes
     ----------
+    proposals : kept with the maps.
     corrected : a person changed it, or agreed to it.
     """
 
@@ -104,11 +120,12 @@ class PackedResult:
     coarse: bool = False
     heard: tuple[tuple[str, float], ...] = ()
     maps: Mapping[str, NDArray] = field(default_factory=lambda: MappingProxyType({}))
+    proposals: tuple[PackedProposal, ...] = ()
     corrected: bool = False
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes in memory, without the maps."""
+        """Bytes that it takes in memory, without the maps and the proposals."""
         return sum(item.nbytes for item in self.objects) + _FRAME_BYTES
 
     def object(self, number: int) -> PackedObject | None:
@@ -124,6 +141,28 @@ def pack_mask(mask: Mask) -> tuple[Box, bytes]:
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     x0, y0, x1, y1 = box
     return box, zlib.compress(np.packbits(mask[y0:y1, x0:x1]).tobytes(), 1)
+
+
+def _outlines(mask: Mask) -> tuple[NDArray[np.float32], ...]:
+    """Closed polygons, (n, 2) float32 of x, y through the centres of the pixels at the border."""
+    import cv2  # slow to import, and not needed before there is a mask
+
+    if not mask.size:
+        return ()
+    found, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    polygons = (cv2.approxPolyDP(item, _OUTLINE_TOLERANCE_PX, True) for item in found)
+    return tuple(item[:, 0, :].astype(np.float32) + 0.5 for item in polygons if len(item) > 2)
+
+
+def _packed_proposal(note: ProposalNote, size: tuple[int, int]) -> PackedProposal:
+    """A note of a frame of `size` (height, width)."""
+    rows, columns = note.mask.shape
+    scale = np.array((size[1] / columns, size[0] / rows), np.float32)
+    outlines = tuple(polygon * scale for polygon in _outlines(note.mask))
+    return PackedProposal(
+        *(note.number, note.quality, note.stability, note.sounds, note.overlap),
+        *(note.taken, note.why, outlines),
+    )
 
 
 def pack(result: FrameResult) -> PackedResult:
@@ -145,6 +184,7 @@ def pack(result: FrameResult) -> PackedResult:
         coarse=result.coarse,
         heard=result.heard,
         maps=MappingProxyType(maps),
+        proposals=tuple(_packed_proposal(note, result.size) for note in result.proposals),
     )
 
 

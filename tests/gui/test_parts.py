@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PySide6.QtCore import QPointF, QRectF
 from PySide6.QtGui import QColor, QImage, QPainter
 
 from moca_core.annotations.model import pack
-from moca_core.types import FrameResult, SoundingObject
+from moca_core.types import FrameResult, ProposalNote, SoundingObject
 from moca_gui import colormaps, theme
 from moca_gui.eta import Pace
 from moca_gui.frames import FrameLoader, to_image
@@ -153,6 +154,29 @@ def test_store_bounds_the_maps():
         store.add(result(frame, maps=maps))
     assert [frame for frame in range(6) if store.maps(frame)] == [3, 4, 5]
     assert store.get(0) is not None
+
+
+def test_proposals_live_and_go_with_the_maps():
+    mask = np.zeros((20, 30), bool)
+    mask[5:15, 10:20] = True
+    notes = tuple(
+        ProposalNote(number, 0.9, 0.8, 0.5, 0.4, number == 1, "taken", mask) for number in (1, 2)
+    )
+    maps = {"evidence": np.zeros((4, 4), np.float32)}
+    one = pack(FrameResult(0, 0.0, (40, 60), key=True, maps=maps, proposals=notes))
+    store = ResultStore(10, map_bytes=2 * (64 + sum(item.nbytes for item in one.proposals)))
+    for frame in range(4):
+        store.add(replace(one, frame=frame))
+        assert not store.get(frame).proposals
+    assert [frame for frame in range(4) if store.proposals(frame)] == [2, 3]
+    first, second = store.proposals(3)
+    assert (first.number, first.taken, second.taken) == (1, True, False)
+    assert first.why == "taken"
+    # In pixels of the frame, twice the working grid's.
+    np.testing.assert_allclose(first.outlines[0].min(axis=0), (21, 11))
+    np.testing.assert_allclose(first.outlines[0].max(axis=0), (39, 29))
+    store.add(result(3))
+    assert not store.proposals(3)
 
 
 def test_store_replaces_and_knows_its_states():
