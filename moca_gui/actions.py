@@ -80,6 +80,7 @@ ACTIONS = (
     R("open", "&Open…", "File", "ask_open", ("Ctrl+O",), icon="open"),
     R("open_demo", "Open the &demo clip", "File", "open_demo"),
     R("close_clip", "&Close clip", "File", "close_clip", ("Ctrl+W",), needs="clip"),
+    R("settings", "&Settings…", "File", "dialogs.show_settings", ("Ctrl+,",), separator=True),
     R("quit", "&Quit", "File", "close", ("Ctrl+Q",), separator=True),
     R("set_in", "Set &in point", "Edit", "session.set_in", ("[",), needs="clip"),
     R("set_out", "Set &out point", "Edit", "session.set_out", ("]",), needs="clip"),
@@ -114,12 +115,14 @@ ACTIONS = (
     R("time_range", "Zoom to range", "View", "timeline.zoom_range", (), needs="range"),
     R("match", "Compare t&wo frames…", "View", "matching.show", ("Ctrl+M",), separator=True,
       tip="See which places of two frames match, by their features"),
-    R("theme_system", "Theme: as the system", "View", "choose_theme", (), ("system",),
+    R("theme_system", "Theme: as the system", "View", "preferences.choose_theme", (), ("system",),
       group="theme", separator=True),
-    R("theme_dark", "Theme: dark", "View", "choose_theme", (), ("dark",), group="theme"),
-    R("theme_light", "Theme: light", "View", "choose_theme", (), ("light",), group="theme"),
+    R("theme_dark", "Theme: dark", "View", "preferences.choose_theme", (), ("dark",),
+      group="theme"),
+    R("theme_light", "Theme: light", "View", "preferences.choose_theme", (), ("light",),
+      group="theme"),
     R("fullscreen", "F&ull screen", "View", "toggle_fullscreen", ("F11",), separator=True),
-    R("reset_layout", "&Reset layout", "View", "reset_layout"),
+    R("reset_layout", "&Reset layout", "View", "window_layout.reset"),
     R("play", "&Play", "Playback", "player.toggle", ("Space",), needs="clip", icon="play"),
     R("shuttle_back", "Play backwards, faster with each press", "Playback", "player.shuttle",
       ("J",), (-1,), needs="clip"),
@@ -151,13 +154,15 @@ ACTIONS = (
     R("faster", "Faster", "Playback", "player.change_speed", (">",), (1,)),
     R("slower", "Slower", "Playback", "player.change_speed", ("<",), (-1,)),
     R("normal_speed", "Normal speed", "Playback", "player.set_speed", ("Backspace",), (1.0,)),
-    R("mute", "&Mute", "Playback", "set_muted", ("M",), checkable=True, icon="sound"),
+    R("mute", "&Mute", "Playback", "preferences.set_muted", ("M",), checkable=True,
+      icon="sound"),
     R("run_frame", "On this &frame", "Run", "runner.run_frame", ("R",), needs="clip"),
     R("run_range", "On the &range", "Run", "runner.run_range", ("Shift+R",), needs="range"),
-    R("run_clip", "On the &clip", "Run", "runner.run_clip", ("Ctrl+R",), needs="clip", icon="run"),
+    R("run_clip", "On the &clip", "Run", "runner.run_clip", ("Ctrl+R",), needs="clip", icon="run",
+      tip="Find the sounding objects in the whole clip"),
     R("cancel", "C&ancel", "Run", "runner.cancel", ("Esc",), needs="job", separator=True),
-    R("keep_maps", "&Keep maps of every key frame", "Run", "set_keep_maps", (), checkable=True,
-      separator=True),
+    R("keep_maps", "&Keep maps of every key frame", "Run", "preferences.set_keep_maps", (),
+      checkable=True, separator=True),
     R("clear_results", "Forget &results in memory", "Run", "session.clear_results", (),
       needs="result"),
     *_ENCODERS,
@@ -191,18 +196,21 @@ def make_actions(window: QWidget) -> dict[str, QAction]:
     groups: dict[str, QActionGroup] = {}
     for row in ACTIONS:
         action = QAction(row.text, window)
-        action.setShortcuts([QKeySequence(key) for key in row.keys])
+        show_keys(action, row, row.keys)
         action.setCheckable(row.checkable or bool(row.group))
         if row.group:
             groups.setdefault(row.group, QActionGroup(window)).addAction(action)
-        tip = row.tip or row.title
-        action.setToolTip(
-            f"{tip} ({', '.join(key_text(k) for k in row.keys)})" if row.keys else tip
-        )
         action.triggered.connect(_caller(window, row))
         window.addAction(action)
         made[row.name] = action
     return made
+
+
+def show_keys(action: QAction, row: ActionRow, keys: tuple[str, ...]) -> None:
+    """Give an action its keys, which its menu and its tool tip name."""
+    action.setShortcuts([QKeySequence(key) for key in keys])
+    tip = row.tip or row.title
+    action.setToolTip(f"{tip} ({', '.join(key_text(key) for key in keys)})" if keys else tip)
 
 
 def _caller(window: QWidget, row: ActionRow) -> Callable[[bool], None]:

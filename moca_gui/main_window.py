@@ -13,7 +13,6 @@ from PySide6.QtGui import (
     QCloseEvent,
     QDragEnterEvent,
     QDropEvent,
-    QGuiApplication,
 )
 from PySide6.QtWidgets import (
     QApplication,
@@ -34,6 +33,7 @@ from moca_gui.fine_tune import FineTune
 from moca_gui.icons import icon, logo
 from moca_gui.jobs import JobPool
 from moca_gui.kept import KeptResults, open_results
+from moca_gui.layout import WindowLayout
 from moca_gui.matching.part import Matching
 from moca_gui.matching.source import LocalMatching, MatchSource
 from moca_gui.opener import OpenedClip, Opener, open_video
@@ -46,11 +46,13 @@ from moca_gui.panels.status import StatusBar
 from moca_gui.panels.timeline import Timeline
 from moca_gui.panels.transport import Transport
 from moca_gui.player import AudioFactory, Player, open_audio_clock
+from moca_gui.preferences import Preferences
 from moca_gui.run_worker import RunWorker, SegmenterLike, load_segmenter
 from moca_gui.runner import Runner
 from moca_gui.session import Clip, Session
 from moca_gui.settings import Settings, WindowState
 from moca_gui.shell import make_docks, make_tool_bar, stack_body
+from moca_gui.shortcuts import Shortcuts
 from moca_gui.sound import SoundPart, SoundPicture, read_sound
 from moca_gui.stage import Stage
 from moca_gui.thresholds.deciding import Moved
@@ -92,15 +94,12 @@ class MainWindow(QMainWindow):
         self.setWindowTitle(PROGRAM)
         self.setWindowIcon(logo())
         self.setAcceptDrops(True)
-        self.resize(1280, 860)
         self.settings = Settings()
         self.state = WindowState()
         self.theme = themes.resolve(self.settings.get("theme"))
         self.pool = JobPool(self)
         self.session = Session(self)
         self.player = Player(self.session, self.pool, services.audio_factory, self)
-        self.player.volume = self.settings.get("volume")
-        self.player.muted = self.settings.get("muted")
         self.sound = SoundPicture(self.pool, services.read_sound, self)
         self.opener = Opener(self.pool, services.open_reader, self)
         self.runner = Runner(
@@ -111,8 +110,11 @@ class MainWindow(QMainWindow):
             self,
         )
         self.actions_by_name = make_actions(self)
+        self.shortcuts = Shortcuts(self.settings, self.actions_by_name, self)
+        self.preferences = Preferences(self.settings, self.player, self.actions_by_name, self)
         self.dialogs = Dialogs(
-            self, self.session, self.player, self.pool, self.settings, services.weights
+            *(self, self.session, self.player, self.pool, self.settings, self.shortcuts),
+            services.weights,
         )
         self.encoders = Encoders(
             self.session, self.runner, self.settings, self.dialogs, self.actions_by_name
@@ -137,12 +139,13 @@ class MainWindow(QMainWindow):
         self.run_button = make_tool_bar(self, self.actions_by_name, self.menus["Run"])
         self._add_dock_actions()
         self._connect()
-        self._set_checks()
+        self.actions_by_name[f"overlay_{self.inspector.current}"].setChecked(True)
         self._on_encoders()
         self.apply_theme(self.theme)
         self._enable_actions()
-        self._default_docks = bytes(self.saveState().data())
-        self._restore()
+        zooms = (self.timeline.zoom_whole, self.view.fit)
+        self.window_layout = WindowLayout(self, self.state, *zooms)
+        self.window_layout.restore()
         self.view.setFocus()
 
     # -- assembly -----------------------------------------------------------------------------
@@ -193,14 +196,9 @@ class MainWindow(QMainWindow):
         self.start_page.recent_pressed.connect(self.open_path)
         self.opener.opened.connect(self._on_opened)
         self.opener.failed.connect(self._on_open_failed)
-        QGuiApplication.styleHints().colorSchemeChanged.connect(self._on_system_scheme)
-
-    def _set_checks(self) -> None:
-        self.actions_by_name["keep_maps"].setChecked(self.settings.get("keep_maps"))
-        self.actions_by_name[f"overlay_{self.inspector.current}"].setChecked(True)
-        self.actions_by_name[f"theme_{self.settings.get('theme')}"].setChecked(True)
-        self.actions_by_name["mute"].setChecked(self.player.muted)
-        self.transport.volume.setValue(round(self.player.volume * 100))
+        self.preferences.look_changed.connect(
+            lambda: self.apply_theme(themes.resolve(self.settings.get("theme")))
+        )
 
     # -- clips --------------------------------------------------------------------------------
 
@@ -324,31 +322,12 @@ class MainWindow(QMainWindow):
 
     # -- slots of actions ---------------------------------------------------------------------
 
-    def set_muted(self, muted: bool) -> None:
-        """Silence the sound, and keep that."""
-        self.player.set_muted(muted)
-        self.settings.set("muted", muted)
-
-    def set_keep_maps(self, keep: bool) -> None:
-        """Keep the maps of every key frame in the runs to come."""
-        self.settings.set("keep_maps", keep)
-
-    def choose_theme(self, choice: str) -> None:
-        """Dark, light, or as the system."""
-        self.settings.set("theme", choice)
-        self.actions_by_name[f"theme_{choice}"].setChecked(True)
-        self.apply_theme(themes.resolve(choice))
-
-    def _on_system_scheme(self) -> None:
-        if self.settings.get("theme") == "system":
-            self.apply_theme(themes.resolve("system"))
-
     def apply_theme(self, theme: themes.Theme) -> None:
         """Give everything the colours of `theme`."""
         self.theme = theme
         app = QApplication.instance()
         assert isinstance(app, QApplication)
-        themes.apply(app, theme)
+        themes.apply(app, theme, self.settings.get("text_size"))
         for row in ACTIONS:
             if row.icon:
                 self.actions_by_name[row.name].setIcon(icon(row.icon, theme))
@@ -363,24 +342,13 @@ class MainWindow(QMainWindow):
         """Fill the screen, or not."""
         self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
 
-    def reset_layout(self) -> None:
-        """Put the docks back where they were at first."""
-        self.restoreState(self._default_docks)
-
     # -- opening and closing ------------------------------------------------------------------
-
-    def _restore(self) -> None:
-        geometry, docks = self.state.load()
-        if geometry is not None:
-            self.restoreGeometry(geometry)
-        if docks is not None:
-            self.restoreState(docks)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if not self.fine_tune.may_close(self.close):
             event.ignore()
             return
-        self.state.save(bytes(self.saveGeometry().data()), bytes(self.saveState().data()))
+        self.window_layout.keep()
         self.settings.set("volume", float(self.player.volume))
         event.accept()
         self.shut_down()

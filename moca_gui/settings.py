@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QSettings
+from PySide6.QtCore import QByteArray, QObject, QSettings, Signal
 
 from moca_core.config import SegmentConfig
 from moca_core.errors import StorageError
-from moca_core.fileio import write_json
+from moca_core.fileio import parse_json, write_json
 from moca_core.models.registry import BUNDLE_NAMES, SAMS
 from moca_core.paths import config_dir
 from moca_gui.theme import THEME_CHOICES
@@ -23,12 +23,33 @@ RECENT_LIMIT = 10
 
 @dataclass(frozen=True)
 class Setting:
-    """One row: its key, default, and the allowed values, a (low, high) range, or neither."""
+    """One row. The settings window shows those with a label; the others say where they are kept.
+
+    Attributes
+    ----------
+    key : how the program calls it.
+    default : its value while the user says nothing; the kind of value that it takes.
+    choices : the allowed values, or
+    limits : the least and the greatest number, or neither.
+    label, tip : what the settings window says of it.
+    section : one of `SECTIONS`.
+    titles : what the choices are called there, in their order.
+    unit : of a number; `%` shows a share of 1 as per cent.
+    step : of a number, in its own unit.
+    elsewhere : why the settings window doesn't show it.
+    """
 
     key: str
     default: Any
     choices: tuple[Any, ...] = ()
     limits: tuple[float, float] | None = None
+    label: str = ""
+    tip: str = ""
+    section: str = ""
+    titles: tuple[str, ...] = ()
+    unit: str = ""
+    step: float = 1.0
+    elsewhere: str = ""
 
     def accepts(self, value: Any) -> bool:
         """Whether `value` has this row's type and lies within its choices or limits."""
@@ -39,43 +60,69 @@ class Setting:
         return self.limits is None or self.limits[0] <= value <= self.limits[1]
 
 
+SECTIONS = ("Appearance", "Playback", "Runs", "Projects")
+_BY_MENU = "chosen by Run > Encoders, which asks for terms and files first"
 SETTINGS = (
-    Setting("theme", "system", choices=THEME_CHOICES),
-    Setting("volume", 0.8, limits=(0.0, 1.0)),
-    Setting("muted", False),
-    Setting("keep_maps", False),
-    Setting("key_frame_every_s", 1.0, limits=(0.1, 10.0)),
-    Setting("bundle", "compact", choices=BUNDLE_NAMES),
+    Setting("theme", "system", choices=THEME_CHOICES, label="Theme", section="Appearance",
+            titles=("As the system", "Dark", "Light"), tip="The colours of all windows."),
+    Setting("text_size", 1.0, limits=(0.8, 2.0), label="Text size", section="Appearance",
+            unit="%", step=0.1, tip="Of all windows, beside what the system asks for."),
+    Setting("volume", 0.8, limits=(0.0, 1.0), label="Volume", section="Playback", unit="%",
+            step=0.05, tip="Of clips, beside the volume of the system."),
+    Setting("muted", False, label="Mute", section="Playback",
+            tip="Clips play without sound, on the same clock."),
+    Setting("key_frame_every_s", 1.0, limits=(0.1, 10.0), label="Key frame every",
+            section="Runs", unit="s", step=0.1,
+            tip="How often the encoders look at the picture. Motion carries the masks between: "
+            "more key frames take longer, and lose fewer objects that move fast."),
+    Setting("keep_maps", False, label="Keep maps of every key frame", section="Runs",
+            tip="Evidence, clusters and the like of whole runs, for the inspector. They need "
+            "memory; a run on one frame always keeps its own."),
+    Setting("bundle", "compact", choices=BUNDLE_NAMES, elsewhere=_BY_MENU),
     # "" and 0 take the bundle's own.
-    Setting("sam", "", choices=("", *SAMS)),
-    Setting("image_side", 0, choices=(0, 224, 336, 448)),
-    Setting("adapter", ""),
-)
+    Setting("sam", "", choices=("", *SAMS), elsewhere=_BY_MENU),
+    Setting("image_side", 0, choices=(0, 224, 336, 448),
+            elsewhere="the thresholds suit the bundle's own side; the file may ask for another"),
+    Setting("adapter", "", elsewhere="chosen by Run > Adapter, which looks whether it fits"),
+    Setting("shortcuts", {}, elsewhere="changed in the window of the keyboard shortcuts"),
+)  # fmt: skip
 _ROWS = {row.key: row for row in SETTINGS}
 
 
-class Settings:
-    """The user's settings; a value that its row refuses reads as the default."""
+class Settings(QObject):
+    """The user's settings; a value that its row refuses reads as the default.
+
+    Signals: `changed(key)` when a value is another than before, whoever set it.
+    """
+
+    changed = Signal(str)
 
     def __init__(self, path: Path | None = None) -> None:
+        super().__init__()
         self.path = path or config_dir() / "settings.json"
         self._values: dict[str, Any] = {}
-        try:
-            values = json.loads(self.path.read_text())
-        except FileNotFoundError:
-            values = {}
-        except (OSError, ValueError) as error:
-            _log.warning("%s: can't be read (%s); using the defaults", self.path, error)
-            values = {}
-        if isinstance(values, dict):
-            self._values = {k: v for k, v in values.items() if k in _ROWS and _ROWS[k].accepts(v)}
+        # Of a newer version, or of somebody else: not ours to remove.
+        self._unknown: dict[str, Any] = {}
+        for key, value in _read(self.path).items():
+            row = _ROWS.get(key)
+            if row is None:
+                self._unknown[key] = value
+                continue
+            if type(value) is int and type(row.default) is float:
+                value = float(value)
+            if row.accepts(value):
+                self._values[key] = value
 
     def get(self, key: str) -> Any:
         """The value of `key`, or its default."""
         return self._values.get(key, _ROWS[key].default)
 
+    def is_default(self, key: str) -> bool:
+        """Whether `key` has its default."""
+        return bool(self.get(key) == _ROWS[key].default)
+
     def set(self, key: str, value: Any) -> None:
-        """Change `key` and save; raises `ValueError` for a value that the row refuses."""
+        """Change `key`, save, and tell; raises `ValueError` for a value that the row refuses."""
         if not _ROWS[key].accepts(value):
             raise ValueError(f"{key} = {value!r} is not allowed")
         if value == self.get(key):
@@ -83,10 +130,33 @@ class Settings:
         self._values[key] = value
         changed = {k: v for k, v in self._values.items() if v != _ROWS[k].default}
         try:
-            write_json(self.path, changed)
+            write_json(self.path, {**self._unknown, **changed})
         except StorageError as error:
             # A setting that can't be kept is no reason to stop the user's work.
             _log.warning("%s", error)
+        self.changed.emit(key)
+
+    def reset(self, key: str) -> None:
+        """Give `key` its default again."""
+        self.set(key, _ROWS[key].default)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What is stored; a file that isn't JSON is put aside, not written over."""
+    try:
+        values = parse_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        _log.warning("%s: can't be read (%s); using the defaults", path, error)
+        return {}
+    except ValueError as error:
+        aside = path.with_suffix(".damaged")
+        _log.warning("%s: %s; using the defaults, and keeping it as %s", path, error, aside.name)
+        with contextlib.suppress(OSError):
+            path.replace(aside)
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def segment_config(settings: Settings, **changes: Any) -> SegmentConfig:
@@ -103,9 +173,10 @@ class WindowState:
 
     def recent(self) -> list[Path]:
         """Recently opened clips, the latest first."""
-        value: Any = self._store.value("recent", [])
-        names = [value] if isinstance(value, str) else list(value or [])  # one is read as text
-        return [Path(name) for name in names if name]
+        value = self._read("recent")
+        names = [value] if isinstance(value, str) else value  # one is read as text
+        names = names if isinstance(names, list) else []
+        return [Path(name) for name in names if name and isinstance(name, str)]
 
     def add_recent(self, path: Path) -> None:
         """Put `path` first in the list of recent clips."""
@@ -122,6 +193,15 @@ class WindowState:
         self._store.setValue("docks", docks)
         self._store.sync()
 
-    def load(self) -> tuple[Any, Any]:
-        """The stored (geometry, docks), None where nothing is stored."""
-        return self._store.value("geometry"), self._store.value("docks")
+    def load(self) -> tuple[QByteArray | None, QByteArray | None]:
+        """The stored (geometry, docks), None where nothing of the kind is stored."""
+        values = (self._read("geometry"), self._read("docks"))
+        first, second = (value if isinstance(value, QByteArray) else None for value in values)
+        return first, second
+
+    def _read(self, key: str) -> Any:
+        try:
+            return self._store.value(key)
+        except Exception as error:  # whatever Qt makes of a damaged file
+            _log.warning("%s: %s can't be read: %s", self._store.fileName(), key, error)
+            return None

@@ -80,8 +80,9 @@ def make_tool_bar(window: QMainWindow, actions: dict[str, QAction], run_menu: QM
     run.setMenu(run_menu)
     run.setText("Run")
     run.setAccessibleName("Run on the clip")
-    run.setToolTip("Find the sounding objects in the whole clip (Ctrl+R)")
-    run.clicked.connect(actions["run_clip"].trigger)
+    act = actions["run_clip"]
+    act.changed.connect(lambda: run.setToolTip(act.toolTip()))
+    run.clicked.connect(act.trigger)
     run.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     bar.addWidget(_text_button(actions["open"]))
     bar.addWidget(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QColor, QPalette
+from PySide6.QtGui import QColor, QFontDatabase, QPalette
 from PySide6.QtWidgets import QApplication
 
 
@@ -86,6 +86,7 @@ LIGHT = Theme(
 
 THEMES = {"dark": DARK, "light": LIGHT}
 THEME_CHOICES = ("system", "dark", "light")
+_TITLE = 15 / 9  # of the size of other text
 
 _STYLE = """
 * {{ outline: none; }}
@@ -183,7 +184,8 @@ QScrollBar::handle:horizontal {{ background: {border}; border-radius: 4px; min-w
 QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
 QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
 QLabel#dim {{ color: {dim}; }}
-QLabel#title {{ font-size: 15pt; font-weight: 600; }}
+QLabel#title {{ font-size: {title_pt}pt; font-weight: 600; }}
+*[mono="true"] {{ font-family: "{mono}"; }}
 QLabel#heading {{ font-weight: 600; }}
 QLabel#danger {{ color: {danger}; }}
 QFrame#rule {{ background: {border}; border: none; }}
@@ -199,9 +201,13 @@ def resolve(choice: str) -> Theme:
     return LIGHT if scheme == Qt.ColorScheme.Light else DARK
 
 
-def apply(app: QApplication, theme: Theme) -> None:
-    """Give the whole application the colours of `theme`."""
+def apply(app: QApplication, theme: Theme, text_size: float = 1.0) -> None:
+    """Give the whole application the colours of `theme`, and text of `text_size` times its size."""
     app.setStyle("Fusion")
+    font = QFontDatabase.systemFont(QFontDatabase.SystemFont.GeneralFont)
+    font.setPointSizeF(font.pointSizeF() * text_size)
+    app.setFont(font)
+    mono = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
     palette = QPalette()
     roles = QPalette.ColorRole
     for role, colour in (
@@ -225,7 +231,8 @@ def apply(app: QApplication, theme: Theme) -> None:
     for role in (roles.WindowText, roles.Text, roles.ButtonText):
         palette.setColor(disabled, role, QColor(theme.empty))
     app.setPalette(palette)
-    app.setStyleSheet(_STYLE.format(**vars(theme)))
+    looks = {"mono": mono.family(), "title_pt": font.pointSizeF() * _TITLE}
+    app.setStyleSheet(_STYLE.format(**vars(theme), **looks))
 
 
 def contrast(first: str, second: str) -> float:

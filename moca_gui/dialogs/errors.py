@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QFontDatabase, QGuiApplication
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
@@ -46,7 +46,7 @@ class ErrorDialog(QDialog):
         self.details = QPlainTextEdit(self.report)
         self.details.setReadOnly(True)
         self.details.setAccessibleName("Details")
-        self.details.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        self.details.setProperty("mono", True)
         self.details.setMinimumHeight(190)
         self.details.hide()
         self.details_button = QPushButton("Details")

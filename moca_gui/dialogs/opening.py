@@ -12,10 +12,12 @@ from moca_core.errors import WeightsError
 from moca_gui.dialogs.about import AboutDialog
 from moca_gui.dialogs.errors import ErrorDialog
 from moca_gui.dialogs.goto import GoToDialog
+from moca_gui.dialogs.settings import SettingsDialog
 from moca_gui.dialogs.shortcuts import ShortcutsDialog
 from moca_gui.dialogs.weights import WeightsDialog
 from moca_gui.jobs import JobPool
 from moca_gui.settings import Settings, segment_config
+from moca_gui.shortcuts import Shortcuts
 from moca_gui.weights import WeightsSource
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Dialogs(QObject):
         player: Player,
         pool: JobPool,
         settings: Settings,
+        shortcuts: Shortcuts,
         weights: WeightsSource,
     ) -> None:
         super().__init__(window)
@@ -43,6 +46,7 @@ class Dialogs(QObject):
         self._player = player
         self._pool = pool
         self._settings = settings
+        self._shortcuts = shortcuts
         self.weights = weights
 
     def show_error(self, title: str, error: BaseException) -> None:
@@ -76,9 +80,13 @@ class Dialogs(QObject):
         dialog.accepted.connect(go)
         self._open(dialog)
 
+    def show_settings(self) -> None:
+        """Show the settings, which act at once."""
+        self._open(SettingsDialog(self._settings, self.window))
+
     def show_shortcuts(self) -> None:
-        """List the keyboard shortcuts."""
-        self._open(ShortcutsDialog(self.window))
+        """List the keyboard shortcuts, which can be changed."""
+        self._open(ShortcutsDialog(self._shortcuts, self.window))
 
     def show_about(self) -> None:
         """Say what this program is."""

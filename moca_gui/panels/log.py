@@ -6,7 +6,6 @@ import logging
 from datetime import datetime
 
 from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtGui import QFontDatabase
 from PySide6.QtWidgets import QPlainTextEdit
 
 LINES = 2000
@@ -35,7 +34,7 @@ class LogPanel(QPlainTextEdit):
         self.setReadOnly(True)
         self.setMaximumBlockCount(LINES)
         self.setAccessibleName("Log")
-        self.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        self.setProperty("mono", True)
         self._bridge = _Bridge(self)
         self._bridge.record.connect(self.write, Qt.ConnectionType.QueuedConnection)
         self._handler = _Handler(self._bridge)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QAction, QFontDatabase
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSlider, QToolButton, QWidget
 
 from moca_gui.icons import icon
@@ -40,13 +40,11 @@ class Transport(QWidget):
         for name in self.BUTTONS:
             layout.addWidget(self._button(actions[name]))
         layout.addSpacing(12)
-        mono = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
-        mono.setPointSizeF(self.font().pointSizeF() + 1)
         self.time = QLabel("00:00.000")
-        self.time.setFont(mono)
+        self.time.setProperty("mono", True)
         self.time.setAccessibleName("Time")
         self.total = QLabel("/ 00:00.000")
-        self.total.setFont(mono)
+        self.total.setProperty("mono", True)
         self.total.setObjectName("dim")
         self.frame = QLabel()
         self.frame.setObjectName("dim")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from PySide6.QtGui import QFontDatabase
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -47,7 +46,7 @@ class ProgressPanel(QWidget):
         self.log.setReadOnly(True)
         self.log.setMaximumBlockCount(LINES)
         self.log.setAccessibleName("Training log")
-        self.log.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        self.log.setProperty("mono", True)
         self._stage = ""
         self._step = self._total = 0
         line = QHBoxLayout()

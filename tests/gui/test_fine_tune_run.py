@@ -236,7 +236,7 @@ def test_closing_the_window_before_the_first_iteration(ready, tuning, window, qt
 
 def test_the_dialog_takes_the_theme(ready, window):
     for choice in ("light", "dark"):
-        window.choose_theme(choice)
+        window.preferences.choose_theme(choice)
         ready.progress.curves.redraw()
 
 

@@ -18,7 +18,7 @@ from moca_gui.eta import Pace
 from moca_gui.frames import FrameLoader, to_image
 from moca_gui.jobs import QUEUE_LENGTH, JobPool, JobState
 from moca_gui.results import EMPTY, MASKS, NOT_RUN, ResultStore
-from moca_gui.settings import RECENT_LIMIT, SETTINGS, Settings, WindowState
+from moca_gui.settings import Settings
 from moca_gui.timecode import format_time, parse_position
 from moca_gui.views.overlay import (
     count_labels,
@@ -197,53 +197,6 @@ def test_store_replaces_and_knows_its_states():
 def test_the_stand_in_is_what_the_pipeline_yields():
     events = list(FakeSegmenter(count=3).clip("x", frames="keys", every_s=1.0))
     assert [e.result.frame for e in events if hasattr(e, "result")] == [0, 1, 2]
-
-
-# -- settings ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.key)
-def test_every_setting_has_a_default_that_it_accepts_and_survives(row, tmp_path):
-    path = tmp_path / "settings.json"
-    settings = Settings(path)
-    assert row.accepts(settings.get(row.key))
-    assert not row.accepts(object())
-    if isinstance(row.default, bool):
-        other = not row.default
-    elif not row.choices and row.limits is None:
-        other = f"{row.default}own"  # any text
-    else:
-        other = row.choices[-1] if row.choices else row.limits[0]
-    settings.set(row.key, other)
-    assert Settings(path).get(row.key) == other
-
-
-def test_damaged_settings_read_as_defaults(tmp_path):
-    path = tmp_path / "settings.json"
-    path.write_text('{"volume": 7, "theme": "pink", "unknown": 1')
-    assert Settings(path).get("volume") == 0.8
-    path.write_text('{"volume": 7.0, "theme": "light"}')
-    assert (Settings(path).get("volume"), Settings(path).get("theme")) == (0.8, "light")
-
-
-def test_recent_files_are_bounded(tmp_path):
-    state = WindowState()
-    for number in range(RECENT_LIMIT + 5):
-        state.add_recent(tmp_path / f"{number}.mp4")
-    names = [path.name for path in WindowState().recent()]
-    assert len(names) == RECENT_LIMIT
-    assert names[0] == f"{RECENT_LIMIT + 4}.mp4"
-
-
-def test_window_state_is_kept_on_close(make_window):
-    first = make_window()
-    first.docks["Log"].show()
-    first.resize(1100, 700)
-    first.close()
-    second = make_window()
-    assert second.docks["Log"].isVisible()
-    second.reset_layout()
-    assert not second.docks["Log"].isVisible()
 
 
 # -- looks ------------------------------------------------------------------------------------
