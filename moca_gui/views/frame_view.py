@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from math import floor
+from typing import Protocol
+
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QWheelEvent
+from PySide6.QtGui import QColor, QCursor, QImage, QMouseEvent, QPainter, QPaintEvent, QWheelEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from moca_core.annotations.model import PackedResult
@@ -25,6 +28,48 @@ ZOOM_STEP = 1.25
 MAX_ZOOM = 32.0
 # From this magnification on, pixels are shown as squares, to be judged one by one.
 SQUARES_FROM = 8.0
+
+
+class FrameTool(Protocol):
+    """What the buttons but the middle one do over the frame, and what is painted meanwhile."""
+
+    @property
+    def cursor(self) -> QCursor:
+        """The mouse's look over the frame."""
+        ...
+
+    @property
+    def covered(self) -> int | None:
+        """Number of the object that the tool paints itself."""
+        ...
+
+    def press(self, event: QMouseEvent) -> None:
+        """A button went down."""
+        ...
+
+    def move(self, event: QMouseEvent) -> None:
+        """The mouse moved, with or without a button."""
+        ...
+
+    def release(self, event: QMouseEvent) -> None:
+        """A button went up."""
+        ...
+
+    def double_click(self, event: QMouseEvent) -> None:
+        """A button went down for the second time; its first press was told by `press`."""
+        ...
+
+    def wheel(self, event: QWheelEvent) -> bool:
+        """The wheel was turned without Ctrl; whether that meant anything."""
+        ...
+
+    def leave(self) -> None:
+        """The mouse left the frame."""
+        ...
+
+    def paint(self, painter: QPainter, rect: QRectF) -> None:
+        """Paint over the frame, which lies at `rect` in widget pixels."""
+        ...
 
 
 class FrameView(QWidget):
@@ -52,6 +97,8 @@ class FrameView(QWidget):
         self._centre = QPointF()
         self._grabbed: QPointF | None = None
         self._cursor: tuple[int, int] | None = None
+        self._tool: FrameTool | None = None
+        self._selected: int | None = None
 
     def sizeHint(self) -> QSize:
         return QSize(854, 480)
@@ -86,6 +133,17 @@ class FrameView(QWidget):
     def set_overlays_shown(self, shown: bool) -> None:
         """Show or hide everything over the frame."""
         self.overlays_shown = shown
+        self.update()
+
+    def set_tool(self, tool: FrameTool) -> None:
+        """Let `tool` answer the mouse, and paint over the frame."""
+        self._tool = tool
+        self.setCursor(tool.cursor)
+        self.update()
+
+    def set_selected(self, number: int | None) -> None:
+        """Draw the outline of an object stronger."""
+        self._selected = number
         self.update()
 
     @property
@@ -143,11 +201,14 @@ class FrameView(QWidget):
         """Frame pixel under a widget point, None outside the frame."""
         if self._image is None:
             return None
-        rect = self.frame_rect()
-        x = int((point.x() - rect.left()) // self.scale)
-        y = int((point.y() - rect.top()) // self.scale)
+        place = self.place_of(point)
+        x, y = floor(place.x()), floor(place.y())
         inside = 0 <= x < self._image.width() and 0 <= y < self._image.height()
         return (x, y) if inside else None
+
+    def place_of(self, point: QPointF) -> QPointF:
+        """The place under a widget point in pixels of the frame, which may lie outside of it."""
+        return (point - self.frame_rect().topLeft()) / self.scale
 
     def fit(self) -> None:
         """Show the whole frame."""
@@ -188,7 +249,7 @@ class FrameView(QWidget):
             self.zoom_by(event.angleDelta().y() / 120, event.position())
             event.accept()
         else:
-            event.ignore()
+            event.setAccepted(self._tool is not None and self._tool.wheel(event))
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         if event.button() == Qt.MouseButton.MiddleButton:
@@ -196,20 +257,36 @@ class FrameView(QWidget):
                 self._zoom = self.scale
             self._grabbed = event.position()
             self.setCursor(Qt.CursorShape.ClosedHandCursor)
+        elif self._tool is not None and self._image is not None:
+            self._tool.press(event)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        if event.button() == Qt.MouseButton.MiddleButton:
+            self.mousePressEvent(event)
+        elif self._tool is not None and self._image is not None:
+            self._tool.double_click(event)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         if self._grabbed is not None:
             moved = (event.position() - self._grabbed) / self.scale
             self._grabbed = event.position()
             self._move_to(self._centre - moved)
+        elif self._tool is not None and self._image is not None:
+            self._tool.move(event)
         self._hover(self.to_frame(event.position()))
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         if event.button() == Qt.MouseButton.MiddleButton:
             self._grabbed = None
             self.unsetCursor()
+            if self._tool is not None:
+                self.setCursor(self._tool.cursor)
+        elif self._tool is not None and self._image is not None:
+            self._tool.release(event)
 
     def leaveEvent(self, event: object) -> None:
+        if self._tool is not None:
+            self._tool.leave()
         self._hover(None)
 
     def _hover(self, pixel: tuple[int, int] | None) -> None:
@@ -240,6 +317,8 @@ class FrameView(QWidget):
         if self.overlays_shown:
             visible = rect.intersected(QRectF(self.rect()))
             self._paint_overlays(painter, rect, visible, smooth)
+        if self._tool is not None:
+            self._tool.paint(painter, rect)
 
     def _paint_overlays(
         self, painter: QPainter, rect: QRectF, visible: QRectF, smooth: bool
@@ -255,8 +334,10 @@ class FrameView(QWidget):
         painter.save()
         painter.translate(rect.topLeft())
         painter.scale(scale, scale)
+        covered = self._tool.covered if self._tool is not None else None
         for item in self._objects:
-            paint_object(painter, item, smooth)
+            if item.number != covered:
+                paint_object(painter, item, smooth, strong=item.number == self._selected)
         painter.restore()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
         legend = legend_box(painter, self._objects, visible.topLeft() + QPointF(12, 12))

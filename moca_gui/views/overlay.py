@@ -131,13 +131,14 @@ def count_labels(item: DrawnMap) -> int:
     return int(np.count_nonzero(found)) if item.labels == "proposals" else len(found)
 
 
-def paint_object(painter: QPainter, item: DrawnObject, smooth: bool) -> None:
-    """Paint the tint and the outline; the painter is in frame pixels."""
+def paint_object(painter: QPainter, item: DrawnObject, smooth: bool, strong: bool = False) -> None:
+    """Paint the tint and the outline, a wider one if `strong`; the painter is in frame pixels."""
     painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, smooth)
     painter.drawImage(item.origin, item.fill)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+    wider = 2.0 if strong else 0.0
     for colour, width in ((QColor(0, 0, 0, 150), 4.0), (item.colour, 2.0)):
-        pen = QPen(colour, width)
+        pen = QPen(colour, width + wider)
         pen.setCosmetic(True)
         pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
         painter.setPen(pen)
