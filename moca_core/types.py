@@ -37,12 +37,14 @@ class SoundingObject:
     name : its sound group (`dog`, `person`), in words for the user.
     score : 0 to 1, how sure the program is that it sounds.
     mask : (H, W) bool at the frame's own size.
+    origin : how the mask came about, one of `annotations.model.ORIGINS`.
     """
 
     number: int
     name: str
     score: float
     mask: Mask
+    origin: str = "found"
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -100,6 +102,7 @@ class FrameResult:
         the whole frame, kept only when asked for.
     proposals : what became of each mask proposal, kept with the maps.
     seconds : wall-clock time by stage.
+    corrected : a person changed it, or agreed to it.
     """
 
     frame: int
@@ -115,6 +118,7 @@ class FrameResult:
     maps: Mapping[str, NDArray] = field(default_factory=lambda: _NO_MAPS)
     proposals: tuple[ProposalNote, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    corrected: bool = False
 
     @property
     def union(self) -> Mask:

@@ -195,7 +195,7 @@ def unpack(result: PackedResult) -> FrameResult:
         time_s=result.time_s,
         size=result.size,
         objects=tuple(
-            SoundingObject(item.number, item.name, item.score, item.mask(result.size))
+            SoundingObject(item.number, item.name, item.score, item.mask(result.size), item.origin)
             for item in result.objects
         ),
         reason=result.reason,
@@ -204,4 +204,5 @@ def unpack(result: PackedResult) -> FrameResult:
         coarse=result.coarse,
         heard=result.heard,
         maps=result.maps,
+        corrected=result.corrected,
     )
