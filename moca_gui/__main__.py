@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     window.show()
     if options.clip:
         if options.run:
-            window.show_when_opened()
+            window.clips.show_when_opened()
         window.open_path(options.clip)
     timing = os.environ.get("MOCA_GUI_TIMING")
     if timing:

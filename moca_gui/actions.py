@@ -77,9 +77,9 @@ _ENCODERS = (
     ),
 )  # fmt: skip
 ACTIONS = (
-    R("open", "&Open…", "File", "ask_open", ("Ctrl+O",), icon="open"),
-    R("open_demo", "Open the &demo clip", "File", "open_demo"),
-    R("close_clip", "&Close clip", "File", "close_clip", ("Ctrl+W",), needs="clip"),
+    R("open", "&Open…", "File", "clips.ask_open", ("Ctrl+O",), icon="open"),
+    R("open_demo", "Open the &demo clip", "File", "clips.open_demo"),
+    R("close_clip", "&Close clip", "File", "clips.close", ("Ctrl+W",), needs="clip"),
     R("settings", "&Settings…", "File", "dialogs.show_settings", ("Ctrl+,",), separator=True),
     R("quit", "&Quit", "File", "close", ("Ctrl+Q",), separator=True),
     R("set_in", "Set &in point", "Edit", "session.set_in", ("[",), needs="clip"),

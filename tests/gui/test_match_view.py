@@ -564,7 +564,7 @@ def test_closing_while_the_encoder_is_loaded(source, make_window, clips, qtbot, 
     qtbot.waitUntil(lambda: dialog.sides[1].view.image is not None, timeout=3000)
     assert dialog.state.text() == "Loading the encoder"
     if what == "clip":
-        window.close_clip()
+        window.clips.close()
         assert dialog.sides[0].view.image is None and "Open a clip" in dialog.sides[0].view._empty
     else:
         (dialog if what == "dialog" else window).close()

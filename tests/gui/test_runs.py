@@ -301,7 +301,7 @@ def test_an_overlay_without_its_map_says_what_to_do(window, open_clip, qtbot):
 
 
 def test_a_clip_can_be_run_and_played_as_soon_as_it_is_open(window, open_clip, qtbot):
-    window.show_when_opened()
+    window.clips.show_when_opened()
     open_clip(window)
     qtbot.waitUntil(lambda: window.player.playing, timeout=5000)
     assert len(window.session.results) == COUNT
@@ -315,7 +315,7 @@ def test_a_clip_can_be_run_and_played_as_soon_as_it_is_open(window, open_clip, q
 
 def test_a_cancelled_run_doesnt_start_to_play(window, open_clip, qtbot, segmenter):
     segmenter.gate = threading.Event()
-    window.show_when_opened()
+    window.clips.show_when_opened()
     open_clip(window)
     window.runner.cancel()
     segmenter.gate.set()

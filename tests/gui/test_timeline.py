@@ -334,7 +334,7 @@ def test_the_plots_are_made_after_the_clip_is_seen(window, open_clip, qtbot):
         window.open_path("clip.mp4")
     assert [child for row in rows for child in row.children()] == []
     qtbot.waitUntil(lambda: all(row.children() for row in rows), timeout=5000)
-    window.close_clip()
+    window.clips.close()
     assert not any(row.chart.isVisible() for row in rows)
 
 

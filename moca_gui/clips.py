@@ -1,0 +1,140 @@
+"""Opening and closing clips, and what the window shows of the one that is open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+from moca_core.errors import MocaError
+from moca_core.paths import resource
+from moca_gui.dialogs.choosing import dropped_path
+from moca_gui.dialogs.opening import Dialogs
+from moca_gui.opener import OpenedClip, Opener
+from moca_gui.panels.log import LogPanel
+from moca_gui.panels.start import StartPage
+from moca_gui.player import Player
+from moca_gui.runner import Runner
+from moca_gui.session import Session
+from moca_gui.settings import WindowState
+from moca_gui.sound import SoundPicture
+
+PROGRAM = "MoCA Studio"
+_KINDS = "Videos (*.mp4 *.mov *.mkv *.webm *.avi *.m4v *.mpg *.mpeg *.ogv *.ts *.flv *.wmv)"
+
+
+class Clips(QObject):
+    """Puts one clip after the other into the window.
+
+    Signals: `opened` when a clip is on screen, `failed` when one couldn't be opened.
+    """
+
+    opened = Signal()
+    failed = Signal()
+
+    def __init__(
+        self,
+        window: QWidget,
+        opener: Opener,
+        session: Session,
+        player: Player,
+        sound: SoundPicture,
+        runner: Runner,
+        state: WindowState,
+        start_page: StartPage,
+        dialogs: Dialogs,
+        log: LogPanel,
+    ) -> None:
+        super().__init__(window)
+        self._window, self._opener, self._session = window, opener, session
+        self._player, self._sound, self._runner = player, sound, runner
+        self._state, self._start_page, self._dialogs = state, start_page, dialogs
+        self._log = log
+        start_page.open_pressed.connect(self.ask_open)
+        start_page.demo_pressed.connect(self.open_demo)
+        start_page.recent_pressed.connect(self.open_path)
+        opener.opened.connect(self._on_opened)
+        opener.failed.connect(self._on_failed)
+        window.setWindowTitle(PROGRAM)
+
+    def open_path(self, path: Path | str) -> None:
+        """Open a clip; the clip that is open stays until the new one is ready."""
+        self._opener.open(Path(path))
+
+    def open_demo(self) -> None:
+        """Open the clip that comes with the program."""
+        try:
+            self.open_path(resource("demo/demo.mp4"))
+        except FileNotFoundError as error:
+            self._dialogs.show_error(
+                "Can't open the demo clip", MocaError(str(error), "Install the program again.")
+            )
+
+    def ask_open(self) -> None:
+        """Ask for a clip and open it."""
+        recent = self._state.recent()
+        folder = str(recent[0].parent) if recent else str(Path.home())
+        name, _ = QFileDialog.getOpenFileName(
+            self._window, "Open a clip", folder, f"{_KINDS};;All files (*)"
+        )
+        if name:
+            self.open_path(name)
+
+    def drag(self, event: QDragEnterEvent) -> None:
+        """Take what is dragged over the window, if it is a file."""
+        if dropped_path(event.mimeData()) is not None:
+            event.acceptProposedAction()
+
+    def drop(self, event: QDropEvent) -> None:
+        """Open what is dropped on the window."""
+        path = dropped_path(event.mimeData())
+        if path is not None:
+            event.acceptProposedAction()
+            self.open_path(path)
+
+    def close(self) -> None:
+        """Let go of the open clip."""
+        self._release()
+        self._session.set_clip(None)
+        self._sound.load(None)
+        self._start_page.show_page()
+        self._window.setWindowTitle(PROGRAM)
+
+    def _release(self) -> None:
+        self._runner.cancel()
+        self._player.detach()
+        if self._session.clip is not None:
+            self._session.clip.reader.close()
+
+    def _on_opened(self, opened: OpenedClip) -> None:
+        self._release()
+        self._session.set_clip(opened.clip)
+        self._start_page.hide()
+        self._player.attach(opened.clip, opened.first)
+        self._sound.load(opened.clip)
+        self._state.add_recent(opened.clip.path)
+        self._window.setWindowTitle(f"{opened.clip.path.name} - {PROGRAM}")
+        self._log.write(f"Opened {opened.clip.path}")
+        for note in opened.clip.reader.info.notes:
+            self._session.note(note)
+        self.opened.emit()
+
+    def _on_failed(self, path: Path, error: BaseException) -> None:
+        self._log.write(f"{path}: {error}")
+        self._dialogs.show_error(f"Can't open {path.name}", error)
+        self.failed.emit()
+
+    # -- a clip of the command line -----------------------------------------------------------
+
+    def show_when_opened(self) -> None:
+        """Run on the next clip as soon as it is open, and then play it in a loop."""
+        once = Qt.ConnectionType.SingleShotConnection
+        self.opened.connect(self._runner.run_clip, once)
+        self._runner.completed.connect(self._play_in_a_loop, once)
+
+    def _play_in_a_loop(self) -> None:
+        self._player.set_looping(True)
+        self._player.go_start()
+        self._player.play()
