@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import moca_core
+from moca_core.export.clips import ExportClip
 from moca_core.export.exporter import (
     ExportEvent,
     ExportSettings,
@@ -19,7 +20,7 @@ from moca_core.export.exporter import (
     put,
 )
 from moca_core.export.polygons import edge_polygons
-from moca_core.export.reading import ClipResults, frame_name
+from moca_core.export.reading import frame_name
 from moca_core.fileio import write_json
 from moca_core.pipeline import rle
 from moca_core.types import FrameResult, Mask, NoteEvent, SoundingObject, StageEvent
@@ -32,7 +33,7 @@ SEGMENTATION = {
 
 
 def write(
-    clips: Sequence[ClipResults], out: Path, settings: ExportSettings
+    clips: Sequence[ExportClip], out: Path, settings: ExportSettings
 ) -> Iterator[ExportEvent]:
     """Write `annotations.json`, and `images/<clip>/frame_000123.jpg` of all frames with a mask."""
     check_clips(clips)
@@ -66,7 +67,7 @@ def write(
     )
 
 
-def _image(number: int, name: str, clip: ClipResults, result: FrameResult) -> dict[str, Any]:
+def _image(number: int, name: str, clip: ExportClip, result: FrameResult) -> dict[str, Any]:
     """An entry of `images`; what COCO has no place for are keys of our own."""
     height, width = result.size
     return {
@@ -80,6 +81,7 @@ def _image(number: int, name: str, clip: ClipResults, result: FrameResult) -> di
         "key": result.key,
         "reason": result.reason,
         "coarse": result.coarse,
+        "corrected": result.corrected,
     }
 
 
@@ -94,6 +96,7 @@ def _annotation(item: SoundingObject, segmentation: str) -> dict[str, Any]:
         "iscrowd": 0,
         "number": item.number,
         "score": item.score,
+        "origin": item.origin,
     }
 
 

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from moca_core.errors import ConfigError, MediaError, StorageError
-from moca_core.export.following import explained, masked_frames
-from moca_core.export.reading import ClipResults
+from moca_core.export.clips import ExportClip
+from moca_core.export.following import explained
 from moca_core.fileio import write_bytes
 from moca_core.types import FrameResult, NoteEvent, RgbImage, StageEvent
 
@@ -66,7 +66,7 @@ class Write(Protocol):
     """Writes clips in one format into a new folder, and says how far it is."""
 
     def __call__(
-        self, clips: Sequence[ClipResults], out: Path, settings: ExportSettings
+        self, clips: Sequence[ExportClip], out: Path, settings: ExportSettings
     ) -> Iterator[ExportEvent]:
         """Raises `StorageError`, `MediaError`, `ConfigError`."""
         ...
@@ -119,26 +119,26 @@ def _remove(paths: Sequence[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def check_clips(clips: Sequence[ClipResults]) -> None:
+def check_clips(clips: Sequence[ExportClip]) -> None:
     """See that the files of all clips are there, before the work; raises `StorageError`."""
     for clip in clips:
         clip.clip_path()
 
 
-def named(clips: Sequence[ClipResults]) -> str:
+def named(clips: Sequence[ExportClip]) -> str:
     """The clips in a word, for messages."""
     more = f" and {len(clips) - 1} more" if len(clips) > 1 else ""
     return f"{clips[0].name}{more}"
 
 
-def class_names(clips: Sequence[ClipResults]) -> list[str]:
+def class_names(clips: Sequence[ExportClip]) -> list[str]:
     """Names of all objects of all clips, sorted."""
     return sorted(set[str]().union(*(clip.object_names() for clip in clips)))
 
 
 def pictured(
-    clips: Sequence[ClipResults],
-) -> Iterator[tuple[ClipResults, FrameResult, RgbImage] | ExportEvent]:
+    clips: Sequence[ExportClip],
+) -> Iterator[tuple[ExportClip, FrameResult, RgbImage] | ExportEvent]:
     """The frames with masks and their pictures, (H, W, 3) uint8, and events between.
 
     Objects between key frames are those of the nearer one, moved and cut to the mask on disk.
@@ -149,7 +149,7 @@ def pictured(
     for clip in clips:
         missed, unexplained, found = [], 0, 0
         with clip.video() as video:
-            for result in masked_frames(clip, video):
+            for result in clip.masked_frames(video):
                 yield StageEvent(f"Pictures of {clip.name}", min(done, total), total)
                 done, found = done + 1, found + 1
                 if not explained(result):
@@ -171,7 +171,7 @@ def pictured(
             yield from between_note(clip)
 
 
-def missed_note(clip: ClipResults, missed: Sequence[int]) -> Iterator[NoteEvent]:
+def missed_note(clip: ExportClip, missed: Sequence[int]) -> Iterator[NoteEvent]:
     """Tell which frames can't be decoded, if any."""
     if missed:
         named = ", ".join(map(str, missed[:_NAMED_FRAMES]))
@@ -179,22 +179,13 @@ def missed_note(clip: ClipResults, missed: Sequence[int]) -> Iterator[NoteEvent]
         yield NoteEvent(f"{clip.name}: frames that can't be decoded are left out: {named}{more}")
 
 
-def between_note(clip: ClipResults) -> Iterator[NoteEvent]:
+def between_note(clip: ExportClip) -> Iterator[NoteEvent]:
     """Tell that frames have no objects on disk, if any."""
     if clip.between:
         yield NoteEvent(
-            f"{clip.name}: objects are exported of the {len(clip.rows)} key frames only; "
+            f"{clip.name}: objects are exported of the {len(clip.known)} key frames only; "
             f"the {clip.between} frames between have one mask for all of them"
         )
-
-
-def times_of(clip: ClipResults) -> dict[int, float]:
-    """Times in seconds of all frames that are known: of key frames, and of others by the clip."""
-    times = {number: float(row["time"]) for number, row in clip.rows.items()}
-    if clip.between:
-        with contextlib.suppress(MediaError, StorageError), clip.video() as video:
-            times |= {number: video.time_of(number) for number in clip.numbers}
-    return times
 
 
 def jpeg(rgb: RgbImage) -> bytes:

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moca_core.errors import ConfigError, MediaError
-from moca_core.export.reading import ClipResults
 from moca_core.media.audio import frame_window
 from moca_core.media.video import VideoReader
 from moca_core.pipeline.propagate import FlowTracker, Motion, small_grey
 from moca_core.pipeline.schedule import Span, schedule
 from moca_core.types import FrameResult, SoundingObject
+
+if TYPE_CHECKING:
+    from moca_core.export.reading import ClipResults
 
 _UNKNOWN, _UNKNOWN_NUMBER = "sounding", 0
 """Name and number of what sounds and no key frame's object has come to."""
@@ -35,16 +38,17 @@ def every_frame(clip: ClipResults, video: VideoReader) -> Iterator[FrameResult]:
     """
     spans = _spans(clip, video)
     if spans is None:
-        yield from map(clip.key, clip.rows)
+        yield from map(clip.result, clip.known)
         return
+    first, last = ends(clip, video)
     for span in spans:
-        yield from _span(clip, video, span)
+        yield from (part for part in _span(clip, video, span) if first <= part.frame <= last)
 
 
 def masked_frames(clip: ClipResults, video: VideoReader) -> Iterator[FrameResult]:
     """Results for the frames with a mask on disk, ascending; raises `StorageError`."""
     if not clip.between:
-        return map(clip.key, clip.rows)
+        return map(clip.result, clip.known)
     return (result for result in every_frame(clip, video) if clip.has_mask(result.frame))
 
 
@@ -56,7 +60,12 @@ def explained(result: FrameResult) -> bool:
 def ends(clip: ClipResults, video: VideoReader) -> tuple[int, int]:
     """The first and the last frame that `every_frame` gives, if they can be decoded."""
     spans = _spans(clip, video)
-    return (spans[0].key, spans[-1].last) if spans else (min(clip.rows), max(clip.rows))
+    if not spans:
+        return clip.known[0], clip.known[-1]
+    first, last = spans[0].key, spans[-1].last
+    return (
+        (first, last) if clip.span is None else (max(first, clip.span[0]), min(last, clip.span[1]))
+    )
 
 
 def _spans(clip: ClipResults, video: VideoReader) -> list[Span] | None:
@@ -74,13 +83,16 @@ def _spans(clip: ClipResults, video: VideoReader) -> list[Span] | None:
         last = max(clip.rows)
         spans = [span for span in spans if span.key <= last]
         spans = [*spans[:-1], replace(spans[-1], last=last, middle=last)] if spans else []
-    return spans if clip.rows.keys() <= {span.key for span in spans} else None
+    if not clip.rows.keys() <= {span.key for span in spans}:
+        return None
+    first, last = clip.span or (0, spans[-1].last)
+    return [span for span in spans if span.key <= last and span.last >= first]
 
 
 def _span(clip: ClipResults, video: VideoReader, span: Span) -> Iterator[FrameResult]:
     """The frames from a key frame up to the next one."""
     if span.key in clip.rows:
-        yield clip.key(span.key)
+        yield clip.result(span.key)
     forward = range(span.key + 1, min(span.middle, span.last) + 1)
     for number, motion in _moved(clip, video, span.key, forward):
         yield _result(clip, video, number, span.key, motion)
@@ -122,7 +134,7 @@ def _result(
     clip: ClipResults, video: VideoReader, number: int, key: int, motion: Motion | None
 ) -> FrameResult:
     """The result of a frame that follows a key frame."""
-    near = clip.key(key) if key in clip.rows else None
+    near = clip.result(key) if key in clip.rows else None
     objects = motion.move(near.objects) if near is not None and motion is not None else ()
     if clip.has_mask(number):
         objects = _cut(objects, clip.union(number))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from moca_core.export.clips import ExportClip
 from moca_core.export.exporter import ExportEvent, ExportSettings, Write, staged
-from moca_core.export.reading import ClipResults
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ FORMATS = {
 
 
 def export(
-    row: Format, clips: Sequence[ClipResults], out: Path, settings: ExportSettings
+    row: Format, clips: Sequence[ExportClip], out: Path, settings: ExportSettings
 ) -> Generator[ExportEvent, None, None]:
     """Export results into a new or empty folder, which gets all of the export or nothing.
 

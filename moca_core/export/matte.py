@@ -17,10 +17,9 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from moca_core.errors import MediaError
+from moca_core.export.clips import ExportClip
 from moca_core.export.exporter import ExportEvent, ExportSettings, check_clips, missed_note
-from moca_core.export.following import ends, every_frame
 from moca_core.export.overlay import cant_write
-from moca_core.export.reading import ClipResults
 from moca_core.export.sound import SoundTrack
 from moca_core.media.video import VideoReader
 from moca_core.types import Mask, StageEvent
@@ -69,7 +68,7 @@ ALPHA = Matte(
 
 
 def write(
-    clips: Sequence[ClipResults], out: Path, settings: ExportSettings
+    clips: Sequence[ExportClip], out: Path, settings: ExportSettings
 ) -> Iterator[ExportEvent]:
     """Write `<clip>_matte.mp4` (H.264, white on black), or `<clip>_matte.mov` (ProRes 4444)."""
     check_clips(clips)
@@ -78,8 +77,8 @@ def write(
         missed: list[int] = []
         path = out / f"{clip.name}{matte.suffix}"
         with clip.video() as video, _Output(path, matte, clip, video) as output:
-            first, last = ends(clip, video)
-            for result in every_frame(clip, video):
+            first, last = clip.ends(video)
+            for result in clip.every_frame(video):
                 yield StageEvent(f"Matte of {clip.name}", result.frame - first, last - first + 1)
                 try:
                     rgb = video.frame(result.frame) if matte.cut else None
@@ -94,7 +93,7 @@ def write(
 class _Output:
     """A video file with a picture for each mask, and the clip's sound."""
 
-    def __init__(self, path: Path, matte: Matte, clip: ClipResults, video: VideoReader) -> None:
+    def __init__(self, path: Path, matte: Matte, clip: ExportClip, video: VideoReader) -> None:
         self._path, self._matte = path, matte
         self._frame_s = 1 / max(video.info.fps, 1.0)
         self._begin_s: float | None = None
@@ -103,7 +102,7 @@ class _Output:
         self._size = (height + height % 2, width + width % 2) if matte.even else clip.size
         self._guarded(lambda: self._open(clip, video))
 
-    def _open(self, clip: ClipResults, video: VideoReader) -> None:
+    def _open(self, clip: ExportClip, video: VideoReader) -> None:
         self._file = av.open(str(self._path), "w", options={"movflags": "+faststart"})
         rate = Fraction(max(video.info.fps, 1.0)).limit_denominator(1001)
         self._picture = cast(VideoStream, self._file.add_stream(self._matte.codec, rate=rate))

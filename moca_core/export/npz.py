@@ -12,25 +12,28 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from moca_core.errors import StorageError
+from moca_core.export.clips import ExportClip
 from moca_core.export.exporter import ExportEvent, ExportSettings, named
-from moca_core.export.reading import ClipResults
 from moca_core.fileio import atomic_write
 from moca_core.types import NoteEvent, StageEvent
 
-_REMEDY = "Run `moca segment` again with --save-maps."
+_REMEDY = (
+    "Run `moca segment` again with --save-maps; in the window: Run > Keep maps of every key frame."
+)
 
 
 def write(
-    clips: Sequence[ClipResults], out: Path, settings: ExportSettings
+    clips: Sequence[ExportClip], out: Path, settings: ExportSettings
 ) -> Iterator[ExportEvent]:
     """Write `<clip>.npz`: one array of n frames for each map, and what says which frames.
 
     `frames` (n,) int64, `times_s` (n,) float64, `masks` (n, H, W) bool, the union of the objects;
-    `all_frames`, `all_times_s`, `all_reasons`: every key frame with its reason for an empty mask.
+    `all_frames`, `all_times_s`, `all_reasons`: every frame whose objects are known, with its
+    reason for an empty mask.
     """
     written = 0
     for place, clip in enumerate(clips):
-        numbers = [number for number in clip.rows if clip.has_maps(number)]
+        numbers = [number for number in clip.known if clip.has_maps(number)]
         if not numbers:
             yield NoteEvent(f"{clip.name}: left out, no maps were saved")
             continue
@@ -41,7 +44,7 @@ def write(
 
 
 def _write_clip(
-    clip: ClipResults, numbers: list[int], path: Path, done: int, total: int
+    clip: ExportClip, numbers: list[int], path: Path, done: int, total: int
 ) -> Iterator[StageEvent]:
     """One frame at a time: the maps of a long clip needn't fit into memory."""
     first = clip.maps(numbers[0])
@@ -62,25 +65,25 @@ def _write_clip(
             _add(archive, name, dtype, (len(numbers), *shape), map(read, numbers))
 
 
-def _tables(clip: ClipResults, numbers: Sequence[int]) -> dict[str, NDArray]:
-    rows = list(clip.rows.values())
+def _tables(clip: ExportClip, numbers: Sequence[int]) -> dict[str, NDArray]:
+    times = clip.times()
     return {
         "frames": np.array(numbers, np.int64),
-        "times_s": np.array([clip.rows[number]["time"] for number in numbers], np.float64),
-        "all_frames": np.array([row["frame"] for row in rows], np.int64),
-        "all_times_s": np.array([row["time"] for row in rows], np.float64),
-        "all_reasons": np.array([str(row["reason"]) for row in rows], np.str_),
+        "times_s": np.array([times[number] for number in numbers], np.float64),
+        "all_frames": np.array(clip.known, np.int64),
+        "all_times_s": np.array([times[number] for number in clip.known], np.float64),
+        "all_reasons": np.array([clip.reason(number) for number in clip.known], np.str_),
     }
 
 
-def _reader(clip: ClipResults, name: str, like: NDArray) -> Callable[[int], NDArray]:
+def _reader(clip: ExportClip, name: str, like: NDArray) -> Callable[[int], NDArray]:
     """What reads the map `name` of a frame; raises `StorageError` if it isn't like the first."""
 
     def read(number: int) -> NDArray:
         values = clip.maps(number).get(name)
         if values is None or values.shape != like.shape or values.dtype != like.dtype:
             raise StorageError(
-                f"{clip.folder}: frame {number} has no map {name!r} like the first one's", _REMEDY
+                f"{clip.source}: frame {number} has no map {name!r} like the first one's", _REMEDY
             )
         return values
 

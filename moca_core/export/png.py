@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from moca_core.export.clips import ExportClip
 from moca_core.export.drawing import colour_of
 from moca_core.export.exporter import (
     ExportEvent,
@@ -18,26 +19,27 @@ from moca_core.export.exporter import (
     put,
     put_table,
     seconds,
-    times_of,
 )
-from moca_core.export.reading import ClipResults, frame_name
+from moca_core.export.reading import frame_name
 from moca_core.export.results import png
 from moca_core.types import FrameResult, StageEvent
 
 _INDICES = 255
-FRAME_COLUMNS = ("frame", "time_s", "key", "reason", "coarse", "heard")
-OBJECT_COLUMNS = ("frame", "time_s", "number", "index", "name", "score", "x0", "y0", "x1", "y1")
+FRAME_COLUMNS = ("frame", "time_s", "key", "reason", "coarse", "heard", "corrected")
+OBJECT_COLUMNS = (
+    *("frame", "time_s", "number", "index", "name", "score", "x0", "y0", "x1", "y1", "origin"),
+)
 
 
 def write(
-    clips: Sequence[ClipResults], out: Path, settings: ExportSettings
+    clips: Sequence[ExportClip], out: Path, settings: ExportSettings
 ) -> Iterator[ExportEvent]:
     """Write `<clip>/union`, `objects`, `index`, `frames.csv` and `objects.csv`."""
     total = sum(len(clip.numbers) for clip in clips)
     done = 0
     for clip in clips:
         folder = out / clip.name
-        times = times_of(clip)
+        times, known = clip.times(), set(clip.known)
         frames: list[list[object]] = []
         objects: list[list[object]] = []
         for number in clip.numbers:
@@ -45,19 +47,20 @@ def write(
             done += 1
             name = f"{frame_name(number)}.png"
             time_s = seconds(times[number]) if number in times else ""
-            if number not in clip.rows:
+            if number not in known:
                 put(folder / "union" / name, png(clip.union(number)))
-                frames.append([number, time_s, 0, "", "", ""])
+                frames.append([number, time_s, 0, "", "", "", 0])
                 continue
-            result = clip.key(number)
+            result = clip.result(number)
             put(folder / "union" / name, png(result.union))
             put(folder / "index" / name, _index_png(result))
             for item in result.objects:
                 put(folder / "objects" / _object_name(number, item.number), png(item.mask))
                 row = [number, time_s, item.number, index_of(item.number), item.name]
-                objects.append([*row, f"{item.score:.4f}", *item.box])
+                objects.append([*row, f"{item.score:.4f}", *item.box, item.origin])
             heard = "; ".join(f"{group} {weight:.4f}" for group, weight in result.heard)
-            frames.append([number, time_s, 1, result.reason, int(result.coarse), heard])
+            row = [number, time_s, int(result.key), result.reason, int(result.coarse), heard]
+            frames.append([*row, int(result.corrected)])
         put_table(folder / "frames.csv", FRAME_COLUMNS, frames)
         put_table(folder / "objects.csv", OBJECT_COLUMNS, objects)
         yield from between_note(clip)

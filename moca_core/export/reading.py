@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from moca_core.errors import StorageError
+from moca_core.errors import MediaError, StorageError
+from moca_core.export import following
+from moca_core.export.clips import Choice, ExportClip, nothing_chosen
 from moca_core.fileio import is_finite, parse_json
 from moca_core.media.video import VideoReader
 from moca_core.pipeline import rle
@@ -25,39 +27,35 @@ OBJECTS, SUMMARY = "objects.json", "summary.json"
 _AGAIN = "Run `moca segment` on the clip again."
 _MOST_PIXELS = 2**28
 """Of a frame: 16384x16384."""
-_SAME_TIME_S = 0.002
-"""A frame's time may differ by so much from the one that was noted."""
+_MADE_WITH = ("config", "thresholds")
+"""What of the summary says how the masks were found."""
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True, eq=False)
-class ClipResults:
-    """Results of one clip. Masks are decoded when they are asked for.
+class ClipResults(ExportClip):
+    """Results of one clip in their folder, `source`.
 
     Attributes
     ----------
-    name : names the clip in exports; unique among the results that are exported together.
-    folder : where the results lie.
-    clip : the file that they belong to, which needn't be there; None if that isn't known.
-    rows : frame number -> its entry in `objects.json`, ascending: the key frames.
-    numbers : all frames with a mask, ascending; those between key frames have the union only.
-    request : what was asked for (`frames`, `every_s`, `start_s`, `end_s`), as far as it is known.
-    complete : the run came to its end.
+    rows : frame number -> its entry in `objects.json`, ascending: the key frames. Other frames
+        have the union only.
+    summary : `summary.json`, as far as it is known.
+    span : the first and the last frame that are exported; None: all.
     """
 
-    name: str
-    folder: Path
-    clip: Path | None
     rows: Mapping[int, Mapping[str, Any]]
-    numbers: tuple[int, ...]
-    request: Mapping[str, Any] = field(default_factory=dict)
-    complete: bool = True
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    span: tuple[int, int] | None = None
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the frames in pixels."""
         height, width = next(iter(self.rows.values()))["size"]
         return height, width
+
+    @cached_property
+    def known(self) -> tuple[int, ...]:
+        return tuple(number for number in self.rows if self.has_mask(number))
 
     @cached_property
     def _masked(self) -> frozenset[int]:
@@ -68,37 +66,56 @@ class ClipResults:
         return number in self._masked
 
     @property
-    def between(self) -> int:
-        """How many frames have a union mask and no objects on disk."""
-        return len(self.numbers) - len(self.rows)
+    def request(self) -> Mapping[str, Any]:
+        """What was asked for (`frames`, `every_s`, `start_s`, `end_s`), if that is known."""
+        found = self.summary.get("request")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run came to its end."""
+        return self.summary.get("complete") is True
+
+    @property
+    def made_with(self) -> Mapping[str, Any]:
+        return {name: self.summary[name] for name in _MADE_WITH if name in self.summary}
 
     def object_names(self) -> set[str]:
-        """Names of all objects."""
-        return {item["name"] for row in self.rows.values() for item in row["objects"]}
+        rows = map(self.rows.__getitem__, self.known)
+        return {item["name"] for row in rows for item in row["objects"]}
 
-    def key(self, number: int) -> FrameResult:
-        """The result of a key frame; raises `StorageError` if it is damaged."""
+    def result(self, number: int) -> FrameResult:
         try:
             return _result(self.rows[number])
         except (*_DAMAGE, StorageError) as error:
-            raise _damaged(self.folder / OBJECTS, f"frame {number}") from error
+            raise _damaged(self.source / OBJECTS, f"frame {number}") from error
+
+    def reason(self, number: int) -> str:
+        return str(self.rows[number]["reason"])
 
     def union(self, number: int) -> Mask:
-        """(H, W) bool, what sounds in a frame of `numbers`; raises `StorageError`."""
         if number in self.rows:
-            return self.key(number).union
-        path = self.folder / "masks" / f"{frame_name(number)}.png"
+            return self.result(number).union
+        path = self.source / "masks" / f"{frame_name(number)}.png"
         pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         if pixels is None or pixels.shape != self.size:
             raise _damaged(path, "not a mask of the clip's size")
         return np.asarray(pixels) > 127
 
+    def times(self) -> dict[int, float]:
+        times = {number: float(self.rows[number]["time"]) for number in self.known}
+        if self.between:
+            with suppress(MediaError, StorageError), self.video() as video:
+                times |= {number: video.time_of(number) for number in self.numbers}
+        return times
+
+    def _noted_times(self) -> Mapping[int, float]:
+        return {number: row["time"] for number, row in self.rows.items()}
+
     def has_maps(self, number: int) -> bool:
-        """True if the intermediates of a frame were saved."""
         return self._maps_path(number).is_file()
 
-    def maps(self, number: int) -> dict[str, NDArray]:
-        """The saved intermediates of a frame; raises `StorageError`."""
+    def maps(self, number: int) -> Mapping[str, NDArray]:
         path = self._maps_path(number)
         try:
             with np.load(path) as archive:
@@ -108,44 +125,36 @@ class ClipResults:
             raise _damaged(path, str(error)) from error
 
     def _maps_path(self, number: int) -> Path:
-        return self.folder / "maps" / f"{frame_name(number)}.npz"
+        return self.source / "maps" / f"{frame_name(number)}.npz"
 
-    @contextmanager
-    def video(self) -> Iterator[VideoReader]:
-        """The clip, opened for the length of a `with` block.
+    def masked_frames(self, video: VideoReader) -> Iterator[FrameResult]:
+        return following.masked_frames(self, video)
 
-        Raises
-        ------
-        StorageError : the file isn't where it was, or isn't the clip of these results.
-        MediaError : it can't be read.
-        """
-        with VideoReader(self.clip_path(), cache_bytes=16 * 2**20) as video:
-            self._check(video)
-            yield video
+    def every_frame(self, video: VideoReader) -> Iterator[FrameResult]:
+        return following.every_frame(self, video)
 
-    def clip_path(self) -> Path:
-        """The clip's file; raises `StorageError` if it isn't there."""
-        if self.clip is None or not _is_file(self.clip):
-            where = self.folder if self.clip is None else self.clip
-            what = "doesn't name its clip" if self.clip is None else "the clip isn't there any more"
+    def ends(self, video: VideoReader) -> tuple[int, int]:
+        return following.ends(self, video)
+
+    def chosen(self, choice: Choice) -> ClipResults:
+        if choice.corrected_only:
             raise StorageError(
-                f"{where}: {what}", "Say where it is with --clip FILE (or the folder it is in)."
+                f"{self.source}: results of `moca segment` have no corrected frames",
+                "Give a project (.moca.json), or leave out --corrected-only.",
             )
-        return self.clip
-
-    def _check(self, video: VideoReader) -> None:
-        info = video.info
-        found = f"{info.width}x{info.height} pixels, {info.frame_count} frames"
-        same = (info.height, info.width) == self.size and self.numbers[-1] < info.frame_count
-        if same:
-            off = [n for n, row in self.rows.items() if not _near(video.time_of(n), row["time"])]
-            same = not off
-            found = "other frame times" if off else found
-        if not same:
-            raise StorageError(
-                f"{info.path}: not the clip of the results in {self.folder} ({found})",
-                "Say where that clip is with --clip FILE, or run `moca segment` on this one.",
-            )
+        if not choice.timed:
+            return self
+        start_s, end_s = choice.span_s
+        times = self._noted_times()
+        with suppress(MediaError, StorageError), self.video() as video:
+            times = dict(enumerate(video.info.times_s))
+        inside = [number for number, time_s in times.items() if start_s <= time_s < end_s]
+        span = (inside[0], inside[-1]) if inside else (0, -1)
+        numbers = tuple(number for number in self.numbers if span[0] <= number <= span[1])
+        part = replace(self, numbers=numbers, span=span)
+        if not part.known:
+            raise nothing_chosen(self, choice)
+        return part
 
 
 def frame_name(number: int) -> str:
@@ -202,16 +211,14 @@ def _read(folder: Path, moved: Path | None) -> ClipResults:
         clip = moved / clip.name if moved.is_dir() and clip is not None else moved
     saved = (path.stem.removeprefix("frame_") for path in folder.glob("masks/frame_*.png"))
     numbers = {int(number) for number in saved if number.isdecimal()} | rows.keys()
-    request = summary.get("request")
     return ClipResults(
         # The folder may be given as `.`
         name=folder.resolve().name or "clip",
-        folder=folder,
+        source=folder,
         clip=clip,
-        rows=rows,
         numbers=tuple(sorted(numbers)),
-        request=request if isinstance(request, dict) else {},
-        complete=summary.get("complete") is True,
+        rows=rows,
+        summary=summary,
     )
 
 
@@ -278,17 +285,6 @@ def _result(row: Mapping[str, Any]) -> FrameResult:
         coarse=bool(row["coarse"]),
         heard=tuple((str(item["name"]), float(item["weight"])) for item in row["heard"]),
     )
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # no file can have such a name
-        return False
-
-
-def _near(one_s: float, other_s: float) -> bool:
-    return abs(one_s - other_s) <= _SAME_TIME_S
 
 
 def _damaged(path: Path, what: str) -> StorageError:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from moca_core.export.clips import ExportClip
 from moca_core.export.exporter import (
     ExportEvent,
     ExportSettings,
@@ -16,14 +17,14 @@ from moca_core.export.exporter import (
     put,
 )
 from moca_core.export.polygons import centre_polygons
-from moca_core.export.reading import ClipResults, frame_name
+from moca_core.export.reading import frame_name
 from moca_core.types import FrameResult, Mask, NoteEvent, StageEvent
 
 DEFAULT_SPLIT = "train"
 
 
 def write(
-    clips: Sequence[ClipResults], out: Path, settings: ExportSettings
+    clips: Sequence[ExportClip], out: Path, settings: ExportSettings
 ) -> Iterator[ExportEvent]:
     """Write `images/<split>`, `labels/<split>` and `data.yaml`.
 

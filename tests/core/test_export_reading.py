@@ -53,10 +53,10 @@ def test_key_frames_come_back_as_they_were(results, clip):
     assert found.object_names() == {"Dog", "Bell or gong"}
     assert found.complete
     for number in KEYS:
-        assert objects_row(found.key(number)) == objects_row(result(number))
+        assert objects_row(found.result(number)) == objects_row(result(number))
         np.testing.assert_array_equal(found.union(number), result(number).union)
         assert found.has_maps(number) == (number != SILENT)
-    assert found.key(SILENT).reason == "silent"
+    assert found.result(SILENT).reason == "silent"
     for name, values in maps(10).items():
         np.testing.assert_array_equal(found.maps(10)[name], values)
 
@@ -85,7 +85,7 @@ def test_objects_without_a_pixel_are_none(results):
 
     change(results, clear)
     assert only(results).rows[0]["objects"]
-    assert only(results).key(0).objects == ()
+    assert only(results).result(0).objects == ()
 
 
 @pytest.mark.parametrize(
@@ -138,15 +138,15 @@ def test_what_is_no_table(results, text):
 def test_a_damaged_frame_is_named(results, edit):
     change(results, lambda content: edit(content["frames"][1]))
     found = only(results)
-    found.key(0)
+    found.result(0)
     with pytest.raises(StorageError, match="frame 10"):
-        found.key(10)
+        found.result(10)
 
 
 def test_damaged_masks_and_maps(clip, tmp_path):
     found = only(write_results(tmp_path / "farm", clip, frames="all"))
-    (found.folder / "masks" / "frame_000011.png").write_bytes(b"no picture")
-    (found.folder / "maps" / "frame_000010.npz").write_bytes(b"PK no archive")
+    (found.source / "masks" / "frame_000011.png").write_bytes(b"no picture")
+    (found.source / "maps" / "frame_000010.npz").write_bytes(b"PK no archive")
     with pytest.raises(StorageError, match=r"frame_000011\.png"):
         found.union(11)
     with pytest.raises(StorageError, match=r"frame_000010\.npz"):
@@ -182,7 +182,7 @@ def test_a_clip_that_moved(results, clip, tmp_path):
 def test_without_a_summary_the_masks_are_still_there(results, content):
     (results / "summary.json").write_text(content)
     found = only(results)
-    assert found.key(0).objects
+    assert found.result(0).objects
     with pytest.raises(StorageError, match="doesn't name its clip"):
         found.clip_path()
 

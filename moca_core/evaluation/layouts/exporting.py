@@ -19,15 +19,14 @@ from moca_core.errors import ConfigError, MediaError, NoAudioError, StorageError
 from moca_core.evaluation.classes import AVSBENCH, Labels, class_of
 from moca_core.evaluation.layouts.avsbench import AVSS, DEFAULT_SPLIT, MS3, S4, TableClip, Tree
 from moca_core.evaluation.layouts.writing import SOUND_HZ, ClipData, write_clip, write_table
+from moca_core.export.clips import ExportClip
 from moca_core.export.exporter import (
     ExportEvent,
     ExportSettings,
     between_note,
     check_clips,
     named,
-    times_of,
 )
-from moca_core.export.reading import ClipResults
 from moca_core.media.audio import AudioReader, open_audio
 from moca_core.media.video import VideoReader
 from moca_core.types import FrameResult, NoteEvent, Prediction, StageEvent
@@ -47,7 +46,7 @@ class _Stretch:
 
 
 def write(
-    clips: Sequence[ClipResults], out: Path, settings: ExportSettings
+    clips: Sequence[ExportClip], out: Path, settings: ExportSettings
 ) -> Iterator[ExportEvent]:
     """Write the folder of a tree (`Single-source`, `Multi-sources`, `AVSS`) with its table."""
     if settings.tree not in TREES:
@@ -95,12 +94,12 @@ def _lengths(tree: Tree) -> list[tuple[str, int]]:
     return [(part, tree.parts[part]) for part in _PARTS]
 
 
-def _stretches(clip: ClipResults, tree: Tree) -> Iterator[_Stretch]:
+def _stretches(clip: ExportClip, tree: Tree) -> Iterator[_Stretch]:
     """Stretches that don't overlap and have a frame in every second."""
-    times = times_of(clip)
+    times = clip.times()
     if tree.parts:
         # Only key frames tell which object is which.
-        times = {number: times[number] for number in clip.rows}
+        times = {number: times[number] for number in clip.known}
     nearest: dict[int, int] = {}  # second -> frame
     for number, time_s in times.items():
         second = int(time_s)
@@ -120,7 +119,7 @@ def _stretches(clip: ClipResults, tree: Tree) -> Iterator[_Stretch]:
 
 
 def _clip_data(
-    clip: ClipResults,
+    clip: ExportClip,
     tree: Tree,
     stretch: _Stretch,
     video: VideoReader,
@@ -129,7 +128,7 @@ def _clip_data(
 ) -> ClipData | NoteEvent:
     """The data of a stretch, or why it is left out."""
     name = f"{clip.name}_{stretch.start_s}"
-    keys = [clip.key(number) for number in stretch.frames if number in clip.rows]
+    keys = [clip.result(number) for number in stretch.frames if number in clip.known]
     sounding = Counter(item.name for result in keys for item in result.objects)
     if tree is S4 and not sounding:
         return NoteEvent(f"{name}: left out, S4 needs a category and no object sounds")
@@ -156,11 +155,11 @@ def _category(tree: Tree, sounding: Counter[str]) -> str:
     return ""
 
 
-def _labels(clip: ClipResults, tree: Tree, number: int) -> Labels:
+def _labels(clip: ExportClip, tree: Tree, number: int) -> Labels:
     """(H, W) what sounds in a frame: its class, or 1 where the tree has no classes."""
     if not tree.parts:
         return clip.union(number).astype(np.uint8)
-    result = clip.key(number)
+    result = clip.result(number)
     named = [item for item in result.objects if class_of(item.name) in AVSBENCH.names]
     return AVSBENCH.label_map(_prediction(replace(result, objects=tuple(named))))
 
@@ -170,7 +169,7 @@ def _prediction(result: FrameResult) -> Prediction:
     return Prediction(union, union.astype(np.float32), result.reason, objects=result.objects)
 
 
-def _lost(clip: ClipResults, tree: Tree) -> Iterator[NoteEvent]:
+def _lost(clip: ExportClip, tree: Tree) -> Iterator[NoteEvent]:
     """Tell what a tree with classes can't hold."""
     if not tree.parts:
         return
