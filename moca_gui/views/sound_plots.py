@@ -17,12 +17,10 @@ from PySide6.QtWidgets import QWidget
 from moca_gui.colormaps import table
 from moca_gui.sound import Spectrum
 from moca_gui.theme import Theme
-from moca_gui.views.time_row import NUDGE_PX, PLAYHEAD_PX, RANGE_PX, WINDOW_PX, mark_pen
+from moca_gui.views.time_row import NUDGE_PX, PLAYHEAD_PX, RANGE_PX, WINDOW_PX, Span, mark_pen
 from moca_gui.views.time_rows import TOP_LEVEL
 
 SILENT = 2.0**-15  # a step of 16 bits: decoders leave less than that where there was nothing
-
-Span = tuple[float, float]
 
 
 class TimePlot(pg.GraphicsView):

@@ -31,6 +31,9 @@ last digit would send the lines of two rows to different sides."""
 
 _DRAG_FROM_PX = 4
 
+Span = tuple[float, float]
+"""Start and stop in seconds."""
+
 
 class TimeRow(QWidget):
     """A strip on the time axis. Click: playhead; drag: range; Ctrl+wheel: zoom; wheel: pan."""

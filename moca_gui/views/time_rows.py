@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from moca_gui.results import CORRECTED, EMPTY, MASKS, NOT_RUN
 from moca_gui.sound import SoundPicture
 from moca_gui.theme import Theme
 from moca_gui.timecode import format_time
-from moca_gui.views.time_row import TimeRow, small_font
+from moca_gui.views.time_row import NUDGE_PX, Span, TimeRow, small_font
 
 TOP_LEVEL = 1.04  # at the upper edge of a waveform; its lower edge is the negative
 
@@ -146,14 +147,13 @@ class ResultsRow(TimeRow):
             painter.setFont(small_font(self.font()))
             painter.drawText(self.plot, Qt.AlignmentFlag.AlignCenter, "not run yet")
             return
-        for first, last, state in runs(states):
-            if state == NOT_RUN:
-                continue
-            stop = clip.time_of(last + 1) if last + 1 < len(states) else clip.duration_s
-            left, right = self.x_of(clip.time_of(first)), self.x_of(stop)
-            if right < self.plot.left() or left > self.plot.right():
-                continue
-            self._paint_cell(painter, left, max(right, left + 1.5), state)
+        ratio = self.devicePixelRatioF()
+        columns = max(ceil(self.plot.width() * ratio), 1)
+        times_s = clip.reader.info.times_s
+        for first, last, state in runs(column_states(states, times_s, self.view_s, columns)):
+            if state != NOT_RUN:
+                left, right = (self.plot.left() + at / ratio for at in (first, last + 1))
+                self._paint_cell(painter, left, right, state)
         self._paint_keys(painter)
 
     def _paint_cell(self, painter: QPainter, left: float, right: float, state: int) -> None:
@@ -171,9 +171,9 @@ class ResultsRow(TimeRow):
         """A notch at each key frame, where there is room to tell them apart."""
         clip = self.session.clip
         assert clip is not None
-        keys = np.flatnonzero(self.session.results.keys)
-        start, stop = self.view_s
-        if not len(keys) or len(keys) * (stop - start) > 0.2 * self.plot.width() * clip.duration_s:
+        first, last = (clip.index_at(time_s) for time_s in self.view_s)
+        keys = first + np.flatnonzero(self.session.results.keys[first : last + 1])
+        if len(keys) > 0.2 * self.plot.width():
             return
         mark = QColor(self.theme.text)
         for frame in keys.tolist():
@@ -195,6 +195,30 @@ class ResultsRow(TimeRow):
     def tip_at(self, point: QPointF) -> str:
         clip = self.session.clip
         return self.describe(clip.index_at(self.time_at(point.x()))) if clip is not None else ""
+
+
+def column_states(
+    states: NDArray[np.uint8], times_s: NDArray[np.float64], span_s: Span, columns: int
+) -> NDArray[np.uint8]:
+    """(columns,) the highest state of the frames that are shown in each column of pixels.
+
+    However many frames there are, no more than `columns` cells are left to paint.
+
+    Parameters
+    ----------
+    states, times_s : (frames,) of each frame its state and its time, rising.
+    span_s : what the columns share evenly. The last frame lasts to its end.
+    """
+    edges = np.linspace(*span_s, columns + 1)
+    # A frame that begins at an edge belongs to the column after it alone.
+    slip = NUDGE_PX * (span_s[1] - span_s[0]) / columns
+    first = np.searchsorted(times_s, edges[:-1] + slip, side="right") - 1
+    stop = np.maximum(np.searchsorted(times_s, edges[1:] - slip, side="left"), first + 1)
+    # reduceat over [first, stop, first, stop, ...] gives the wanted stretches at even places; a
+    # state more keeps `stop == len(states)` legal.
+    bounds = np.stack([np.maximum(first, 0), stop], axis=1).ravel()
+    found = np.maximum.reduceat(np.append(states, NOT_RUN), bounds)[::2]
+    return np.where(stop > 0, found, NOT_RUN).astype(np.uint8)  # 0: before the first frame
 
 
 def runs(states: NDArray[np.uint8]) -> Iterator[tuple[int, int, int]]:
