@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, QRect, QSize, Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDockWidget, QMainWindow
+from PySide6.QtWidgets import QMainWindow
 
 from moca_gui.settings import WindowState
 
@@ -24,7 +24,7 @@ class WindowLayout(QObject):
     ----------
     window : the main window.
     state : where the layout is kept.
-    reset_parts : put what the parts show back to what it is at first, such as their zoom.
+    reset_parts : put parts back to what they are at first, such as the docks' sizes, or a zoom.
     """
 
     def __init__(
@@ -34,7 +34,6 @@ class WindowLayout(QObject):
         self._window, self._state, self._reset_parts = window, state, reset_parts
         window.resize(_fitting(window))
         self._docks = window.saveState()
-        self._in_front = [dock for dock in window.findChildren(QDockWidget) if _leads(window, dock)]
 
     def restore(self) -> None:
         """Take up the layout that was kept; one that can't be read leaves the first one."""
@@ -47,27 +46,19 @@ class WindowLayout(QObject):
 
     def keep(self) -> None:
         """Keep the layout for the next time."""
-        window = self._window
-        self._state.save(bytes(window.saveGeometry().data()), bytes(window.saveState().data()))
+        self._state.save(self._window.saveGeometry(), self._window.saveState())
 
     def reset(self) -> None:
         """Put everything back to where it was at first."""
         window = self._window
         window.setWindowState(Qt.WindowState.WindowNoState)
-        window.resize(_fitting(window))
         window.restoreState(self._docks)
-        for dock in self._in_front:
-            dock.raise_()
+        # The room that the docks needed before is free once their new places are taken up.
+        window.layout().activate()
+        window.resize(_fitting(window))
         for reset in self._reset_parts:
             reset()
         bring_on_screen(window)
-
-
-def _leads(window: QMainWindow, dock: QDockWidget) -> bool:
-    """Whether a dock has others behind it, which are its tabs."""
-    tabs = window.tabifiedDockWidgets(dock)
-    docks = window.findChildren(QDockWidget)
-    return bool(tabs) and all(docks.index(dock) < docks.index(tab) for tab in tabs)
 
 
 def _fitting(window: QMainWindow) -> QSize:

@@ -61,12 +61,20 @@ class Setting:
 
 
 SECTIONS = ("Appearance", "Playback", "Runs", "Projects")
+SCOPES = {"frame": "This frame", "range": "In/out range", "clip": "Whole clip"}
+_IN_OBJECTS = "chosen in the Objects panel, where it is seen with what it acts on"
 _BY_MENU = "chosen by Run > Encoders, which asks for terms and files first"
 SETTINGS = (
     Setting("theme", "system", choices=THEME_CHOICES, label="Theme", section="Appearance",
             titles=("As the system", "Dark", "Light"), tip="The colours of all windows."),
     Setting("text_size", 1.0, limits=(0.8, 2.0), label="Text size", section="Appearance",
             unit="%", step=0.1, tip="Of all windows, beside what the system asks for."),
+    Setting("mask_opacity", 0.38, limits=(0.0, 1.0), label="Opacity of masks",
+            section="Appearance", unit="%", step=0.05,
+            tip="How strongly masks cover the picture; their outlines stay."),
+    Setting("map_opacity", 0.62, limits=(0.0, 1.0), label="Opacity of maps",
+            section="Appearance", unit="%", step=0.05,
+            tip="How strongly maps cover the picture."),
     Setting("volume", 0.8, limits=(0.0, 1.0), label="Volume", section="Playback", unit="%",
             step=0.05, tip="Of clips, beside the volume of the system."),
     Setting("muted", False, label="Mute", section="Playback",
@@ -84,6 +92,8 @@ SETTINGS = (
     Setting("image_side", 0, choices=(0, 224, 336, 448),
             elsewhere="the thresholds suit the bundle's own side; the file may ask for another"),
     Setting("adapter", "", elsewhere="chosen by Run > Adapter, which looks whether it fits"),
+    Setting("scope_objects", "frame", choices=tuple(SCOPES), elsewhere=_IN_OBJECTS),
+    Setting("scope_names", "clip", choices=tuple(SCOPES), elsewhere=_IN_OBJECTS),
     Setting("shortcuts", {}, elsewhere="changed in the window of the keyboard shortcuts"),
 )  # fmt: skip
 _ROWS = {row.key: row for row in SETTINGS}
@@ -187,7 +197,7 @@ class WindowState:
         """Forget the recent clips."""
         self._store.remove("recent")
 
-    def save(self, geometry: bytes, docks: bytes) -> None:
+    def save(self, geometry: QByteArray, docks: QByteArray) -> None:
         """Keep the window's geometry and dock layout."""
         self._store.setValue("geometry", geometry)
         self._store.setValue("docks", docks)

@@ -40,15 +40,21 @@ def stack_body(view: QWidget, transport: QWidget, timeline: QWidget) -> QWidget:
 
 
 def make_docks(
-    window: QMainWindow, objects: QWidget, inspector: QWidget, thresholds: QWidget, log: QWidget
+    window: QMainWindow,
+    objects: QWidget,
+    inspector: QWidget,
+    thresholds: QWidget,
+    proposals: QWidget,
+    log: QWidget,
 ) -> dict[str, QDockWidget]:
-    """Dock the panels; the log is hidden at first, the thresholds are behind the inspector."""
+    """Dock the panels; the log is hidden at first, some are behind the inspector."""
     right = Qt.DockWidgetArea.RightDockWidgetArea
     docks = {}
     for title, widget, area in (
         ("Objects", objects, right),
         ("Inspector", inspector, right),
         ("Thresholds", thresholds, right),
+        ("Proposals", proposals, right),
         ("Log", log, Qt.DockWidgetArea.BottomDockWidgetArea),
     ):
         dock = QDockWidget(title, window)
@@ -60,11 +66,17 @@ def make_docks(
         docks[title] = dock
     docks["Log"].hide()
     window.tabifyDockWidget(docks["Inspector"], docks["Thresholds"])
+    window.tabifyDockWidget(docks["Thresholds"], docks["Proposals"])
+    size_docks(window, docks)
+    return docks
+
+
+def size_docks(window: QMainWindow, docks: dict[str, QDockWidget]) -> None:
+    """Give the docks their first sizes, and bring those to the front that are there at first."""
     docks["Inspector"].raise_()
     pair = [docks["Objects"], docks["Inspector"]]
     window.resizeDocks(pair[:1], [DOCK_WIDTH_PX], Qt.Orientation.Horizontal)
     window.resizeDocks(pair, [1, 1], Qt.Orientation.Vertical)
-    return docks
 
 
 def make_tool_bar(window: QMainWindow, actions: dict[str, QAction], run_menu: QMenu) -> QToolButton:
