@@ -22,6 +22,7 @@ from moca_core.types import NoteEvent, RgbImage, StageEvent
 
 if TYPE_CHECKING:
     from moca_core.models.adapter import Adapter
+    from moca_core.models.sam import Sam
 
 Looking = Generator[StageEvent | NoteEvent, None, list[FrameAnalysis]]
 """An analysis of pictures under way."""
@@ -45,6 +46,11 @@ class Bundle(Protocol):
     @property
     def batch(self) -> int:
         """See above; it may become less while the program runs."""
+        ...
+
+    @property
+    def sam(self) -> Sam:
+        """The SAM that proposes its masks, which answers a person's prompts, too."""
         ...
 
     def hear(self, wave: NDArray[np.float32]) -> Heard:

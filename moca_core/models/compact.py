@@ -23,7 +23,7 @@ from moca_core.models.pictures import masked_crops
 from moca_core.models.prompting import asking
 from moca_core.models.registry import bundle_row
 from moca_core.models.saliency_vit import SaliencyViT
-from moca_core.models.sam import SamEmbedding, load_sam
+from moca_core.models.sam import Sam, SamEmbedding, load_sam
 from moca_core.models.sound_groups import SoundGroups
 from moca_core.models.yamnet import AudioFeatures, YamNet
 from moca_core.pipeline.analysis import FrameAnalysis, Proposals, mean_inside, resized, work_size
@@ -118,6 +118,11 @@ class CompactBundle:
         self._sam = load_sam(self._sam_variant, self._place)
         if self._adapter_file is not None:
             self.adapt(Adapter.load(self._adapter_file, "compact"))
+
+    @property
+    def sam(self) -> Sam:
+        """See `Bundle`."""
+        return self._sam
 
     def adapt(self, adapter: Adapter | None) -> None:
         """Put a trained adapter into the saliency transformer; see `Bundle`."""

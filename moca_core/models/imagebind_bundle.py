@@ -162,6 +162,11 @@ class ImageBindBundle:
         if self._adapter_file is not None:
             self.adapt(Adapter.load(self._adapter_file, _ROW.name))
 
+    @property
+    def sam(self) -> Sam:
+        """See `Bundle`."""
+        return self._sam
+
     def adapt(self, adapter: Adapter | None) -> None:
         """Put a trained adapter into the vision trunk; see `Bundle`."""
         trunk = self._imagebind.vision

@@ -6,6 +6,7 @@ else (`sam_decoder`).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,16 @@ class SamEmbedding:
     size: tuple[int, int]
     resized: tuple[int, int]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in memory."""
+        return self.features.nbytes
+
 
 class Sam(nn.Module):
     """An image encoder with SAM's prompt encoder and mask decoder.
+
+    Several threads may use it: each encodes or decodes alone, one after the other.
 
     Parameters
     ----------
@@ -80,6 +88,7 @@ class Sam(nn.Module):
         self.image_encoder = encoder
         self.prompt_encoder = PromptEncoder(shape)
         self.mask_decoder = MaskDecoder(shape)
+        self._turn = threading.Lock()
 
     @property
     def device(self) -> torch.device:
@@ -154,8 +163,9 @@ class Sam(nn.Module):
         """(B, C, gh, gw) float32."""
         x = self.preprocess(rgbs).contiguous(memory_format=torch.channels_last)
         if self.dtype == torch.float32:
-            return self.image_encoder(x).float().contiguous()
-        with torch.autocast(self.device.type, self.dtype):
+            with self._turn:
+                return self.image_encoder(x).float().contiguous()
+        with self._turn, torch.autocast(self.device.type, self.dtype):
             return self.image_encoder(x).float().contiguous()
 
     @torch.inference_mode()
@@ -214,12 +224,13 @@ class Sam(nn.Module):
         step = batch or _PROMPTS_AT_ONCE.get(self.device.type, 8)
         for start in range(0, count, step):
             part = slice(start, start + step)
-            sparse = self.prompt_encoder(
-                None if xy is None else xy[part],
-                None if kinds is None else kinds[part],
-                None if corners is None else corners[part],
-            )
-            logits, iou = self.mask_decoder(image, grid, sparse, multimask)
+            with self._turn:
+                sparse = self.prompt_encoder(
+                    None if xy is None else xy[part],
+                    None if kinds is None else kinds[part],
+                    None if corners is None else corners[part],
+                )
+                logits, iou = self.mask_decoder(image, grid, sparse, multimask)
             parts.append((logits.float(), iou.float()))  # autocast gives less
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,6 +43,9 @@ from moca_core.types import (
     StageEvent,
     Wave,
 )
+
+if TYPE_CHECKING:
+    from moca_core.models.sam import Sam
 
 Answer = Callable[[FrameAnalysis, Heard], Prediction]
 """What is made of an analysed picture and what is heard."""
@@ -121,6 +125,11 @@ class Segmenter:
             pass
         assert self._bundle is not None  # load() leaves it set or raises
         return self._bundle
+
+    @property
+    def sam(self) -> Sam | None:
+        """The bundle's SAM; None while its encoders aren't loaded."""
+        return self._bundle.sam if self._bundle is not None else None
 
     def predict(self, rgb: RgbImage, wave: Wave) -> Prediction:
         """Masks of one picture (H, W, 3) uint8 with one sound (n,) mono float32 at `rate_hz`."""

@@ -29,7 +29,7 @@ THUMB_PX = 300
 """Of a neighbour's small image, twice as many as it is wide: screens may be dense."""
 _TRACKS = 2
 
-_importing = threading.Lock()
+importing = threading.Lock()
 """Two threads that import torch at once may see it half made."""
 
 
@@ -121,7 +121,7 @@ class LocalMatching:
 
     def load(self, choice: EncoderChoice, stopped: Callable[[], bool]) -> MatchEncoder:
         """The frozen encoder of a bundle, with its adapter if there is one."""
-        with _importing:
+        with importing:
             from moca_core.pipeline.pma_features import load_adapted, load_encoder
         encoder = load_encoder(choice.bundle, side=choice.side)
         adapted = load_adapted(encoder, Path(choice.adapter)) if choice.adapter else None
@@ -130,7 +130,7 @@ class LocalMatching:
     def neighbours(self, query: NeighbourQuery) -> Iterator[StageEvent | Found]:
         """Key frames of the clip first, then the folder."""
         yield StageEvent("Loading the encoder")
-        with _importing:
+        with importing:
             from moca_core.device import choose_device
             from moca_core.training.retrieval import load_retriever
         retrieve = load_retriever(query.bundle, choose_device("auto").device)

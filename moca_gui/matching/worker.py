@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from moca_core.bytecache import ByteCache
 from moca_core.errors import ConfigError, MocaError, NoAudioError
 from moca_core.pipeline.pma_config import PmaConfig
 from moca_core.types import RgbImage, StageEvent
-from moca_gui.matching.cache import ByteCache
 from moca_gui.matching.pictures import Pick, Picture, Pictures
 from moca_gui.matching.source import EncoderChoice, Heard, MatchEncoder, MatchSource
 

@@ -25,13 +25,13 @@ from PySide6.QtWidgets import (
 )
 from tuning_fakes import press
 
+from moca_core.bytecache import ByteCache
 from moca_core.errors import DatasetError, WeightsError
 from moca_core.media.still import open_still
 from moca_core.pipeline.pma import compare
 from moca_core.pipeline.pma_config import PmaConfig
 from moca_gui.dialogs.weights import WeightsDialog
 from moca_gui.matching.bar import UNIT
-from moca_gui.matching.cache import ByteCache
 from moca_gui.matching.controls import ROWS
 from moca_gui.matching.pictures import Pick, Pictures
 from moca_gui.matching.source import EncoderChoice, Found, LocalMatching, NeighbourQuery

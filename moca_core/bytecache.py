@@ -1,4 +1,4 @@
-"""What is kept of frames that were compared, bounded by bytes."""
+"""Values that are kept to be quick, bounded by their bytes."""
 
 from __future__ import annotations
 
