@@ -49,6 +49,18 @@ class StorageError(MocaError):
     """Something can't be read from or written to disk."""
 
 
+class ProjectError(StorageError):
+    """A file isn't a project, or can't be read or written as one."""
+
+
+class ProjectVersionError(ProjectError):
+    """The project was saved by a newer program."""
+
+
+class ProjectConflictError(ProjectError):
+    """Another program saved the project since it was opened or saved here."""
+
+
 class DeviceError(MocaError):
     """The requested compute device can't be used."""
 

@@ -1,0 +1,270 @@
+"""Saving a project, by writing what changed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from moca_core.annotations import chunks
+from moca_core.annotations.chunks import FRAMES, KINDS, RESULTS, Chunk
+from moca_core.annotations.model import PackedResult
+from moca_core.annotations.project_index import (
+    Index,
+    masks_folder,
+    read_bounded,
+    read_fields,
+    write_index,
+)
+from moca_core.annotations.snapshot import Snapshot
+from moca_core.errors import (
+    ProjectConflictError,
+    ProjectError,
+    ProjectVersionError,
+    StorageError,
+)
+from moca_core.fileio import write_bytes
+from moca_core.models.filelock import FileLock
+from moca_core.types import StageEvent
+
+_log = logging.getLogger(__name__)
+
+_LOCK = ".lock"
+_TRIES = 25
+"""To get the lock, 0.2 s apart."""
+_ABANDONED_S = 24 * 3600.0
+"""Age from which a file that nothing refers to is of a save that was killed."""
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
+"""As `fileio.atomic_write` names them."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """A file that is on disk, and the very frames that it was made of.
+
+    Frames are immutable: the same ones need no other file. They aren't kept alive for that.
+    """
+
+    chunk: Chunk
+    frames: tuple[weakref.ref[PackedResult], ...]
+
+    def is_of(self, frames: Sequence[PackedResult]) -> bool:
+        return len(frames) == len(self.frames) and all(
+            ref() is item for ref, item in zip(self.frames, frames, strict=True)
+        )
+
+
+class Project:
+    """A project that is saved again and again, by one job at a time.
+
+    Parameters
+    ----------
+    path : of the readable file, which isn't there yet; see `open_project` for one that is.
+
+    Attributes
+    ----------
+    saved_at : when it was saved last; None before.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path).absolute()
+        self.saved_at: datetime | None = None
+        self._saved_id: str | None = None
+        self._opened: Index | None = None
+        self._lost: tuple[Chunk, ...] = ()
+        self._known: dict[chunks.Place, _Known] = {}
+        self._own: set[str] = set()  # files that are ours to delete
+        self._swept = False
+
+    def remember(
+        self,
+        index: Index,
+        read: Sequence[tuple[Chunk, Sequence[PackedResult]]],
+        lost: Sequence[Chunk],
+    ) -> None:
+        """Take over what was opened: the files that could be read, and those that couldn't."""
+        self.saved_at, self._saved_id = index.saved_at, index.saved_id
+        self._opened, self._lost = index, tuple(lost)
+        self._own = {chunk.name for chunk, _ in read}
+        for chunk, frames in read:
+            place = (chunk.kind, chunk.frames[0] // FRAMES, 0)
+            while place in self._known:
+                place = (*place[:2], place[2] + 1)
+            self._known[place] = _Known(chunk, tuple(map(weakref.ref, frames)))
+
+    def save(self, snapshot: Snapshot, force: bool = False) -> Iterator[StageEvent]:
+        """Write what changed since the last save, as a job.
+
+        Until its end the old state is on disk, then the new one. Stopped or failed halfway, it
+        can be begun again and goes on where it was.
+
+        Parameters
+        ----------
+        force : overwrite what another program saved meanwhile.
+
+        Raises
+        ------
+        ProjectConflictError : without `force`, and another program did.
+        ProjectVersionError : that was a newer one, whose file is never overwritten.
+        StorageError : the disk is full, or the folder can't be written.
+        """
+        with _lock(masks_folder(self.path)) as lock:
+            yield from self._wait_for(lock)
+            self._check_unchanged(force)
+            parts = {
+                place: frames
+                for kind in KINDS
+                for place, frames in chunks.groups(kind, getattr(snapshot, kind).values())
+            }
+            changed = [place for place, frames in parts.items() if not self._has(place, frames)]
+            for done, place in enumerate(changed):
+                yield StageEvent("saving", done, len(changed))
+                self._write(place, parts[place])
+            _sync(masks_folder(self.path))
+            index = self._index(snapshot, tuple(self._known[place].chunk for place in parts))
+            write_index(index, self.path)
+            _sync(self.path.parent)
+            self.saved_at, self._saved_id = index.saved_at, index.saved_id
+            self._lost = index.lost
+            self._known = {place: self._known[place] for place in parts}
+            self._clean(index)
+
+    def _wait_for(self, lock: FileLock) -> Iterator[StageEvent]:
+        for _ in range(_TRIES):
+            if lock.acquire():
+                return
+            yield StageEvent("waiting for another program that saves")
+        raise ProjectError(
+            f"{self.path}: another program is saving it", "Wait until it is done, and save again."
+        )
+
+    def _check_unchanged(self, force: bool) -> None:
+        """Raise unless the file is the one that was opened or saved here, or is gone."""
+        there = f"{self.path}: a project is there already"
+        if self._saved_id is not None:
+            there = f"{self.path}: another program saved it meanwhile"
+        try:
+            if read_fields(self.path).get("saved_id") == self._saved_id:
+                return
+        except ProjectVersionError:
+            raise
+        except ProjectError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return
+            there = error.message
+        if not force:
+            raise ProjectConflictError(
+                there, "Open it to see what is there, save under another name, or overwrite it."
+            )
+
+    def _has(self, place: chunks.Place, frames: Sequence[PackedResult]) -> bool:
+        """Whether the file of these very frames is on disk."""
+        known = self._known.get(place)
+        if known is None or not known.is_of(frames):
+            return False
+        try:
+            size = (masks_folder(self.path) / known.chunk.name).stat().st_size
+        except OSError:
+            return False
+        return size == known.chunk.nbytes
+
+    def _write(self, place: chunks.Place, frames: Sequence[PackedResult]) -> None:
+        chunk, data = chunks.encode(place[0], frames)
+        write_bytes(masks_folder(self.path) / chunk.name, data)
+        self._known[place] = _Known(chunk, tuple(map(weakref.ref, frames)))
+        self._own.add(chunk.name)
+
+    def _index(self, snapshot: Snapshot, listed: tuple[Chunk, ...]) -> Index:
+        return Index(
+            snapshot,
+            saved_at=datetime.now(UTC),
+            saved_id=secrets.token_hex(8),
+            masks=masks_folder(self.path).name,
+            chunks=listed,
+            lost=tuple(chunk for chunk in self._lost if self._is_missed(chunk, snapshot)),
+            extra=self._opened.extra if self._opened else {},
+        )
+
+    def _is_missed(self, chunk: Chunk, snapshot: Snapshot) -> bool:
+        """Whether a file that couldn't be read had frames that nothing stands in for now."""
+        if self._opened is not None and chunk.kind == RESULTS:
+            old = self._opened.snapshot
+            if (old.config, old.moved) != (snapshot.config, snapshot.moved):
+                return False
+        there = getattr(snapshot, chunk.kind)
+        return any(frame not in there for frame in chunk.frames)
+
+    def _clean(self, index: Index) -> None:
+        """Delete the files of the state before, and once what killed saves left."""
+        folder = masks_folder(self.path)
+        listed = {chunk.name for chunk in (*index.chunks, *index.lost)}
+        for name in self._own - listed:
+            _delete(folder / name)
+        self._own = {chunk.name for chunk in index.chunks}
+        if self._swept:
+            return
+        self._swept = True
+        for path in _files(folder):
+            temporary = _TEMPORARY.fullmatch(path.name)
+            ours = chunks.NAME.fullmatch(temporary[1] if temporary else path.name)
+            # A damaged file isn't what its name says, and stays.
+            if ours and path.name not in listed and (temporary or _is_whole(path)):
+                _delete(path)
+        for path in _files(self.path.parent):
+            temporary = _TEMPORARY.fullmatch(path.name)
+            if temporary and temporary[1] == self.path.name:
+                _delete(path)
+
+
+def _lock(folder: Path) -> FileLock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / _LOCK)
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: masks can't be saved there ({error.strerror or error})",
+            "Check the free space and the permissions of the folder, or save under another name.",
+        ) from error
+
+
+def _sync(folder: Path) -> None:
+    """Wait until the disk has the names of the files, where the system knows how to."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The old files of a folder, which no save that goes on can be writing."""
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            with suppress(OSError):
+                facts = path.lstat()
+                old = time.time() - facts.st_mtime > _ABANDONED_S
+                if old and path.is_file() and not path.is_symlink():
+                    yield path
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return chunks.is_whole(path.name, read_bounded(path, chunks.MOST_BYTES))
+    except (OSError, ValueError):
+        return False
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("%s can't be deleted (%s)", path, error)
