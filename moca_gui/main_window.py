@@ -17,17 +17,14 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QApplication,
-    QFileDialog,
     QMainWindow,
 )
 
 from moca_core.config import SegmentConfig
-from moca_core.errors import MocaError
-from moca_core.paths import resource
 from moca_gui import theme as themes
 from moca_gui.actions import ACTIONS, fill_menus, make_actions
 from moca_gui.adapters import Adapters
-from moca_gui.dialogs.choosing import dropped_path
+from moca_gui.clips import Clips
 from moca_gui.dialogs.opening import Dialogs
 from moca_gui.encoders import Encoders
 from moca_gui.fine_tune import FineTune
@@ -37,7 +34,7 @@ from moca_gui.kept import KeptResults, open_results
 from moca_gui.layout import WindowLayout
 from moca_gui.matching.part import Matching
 from moca_gui.matching.source import LocalMatching, MatchSource
-from moca_gui.opener import OpenedClip, Opener, open_video
+from moca_gui.opener import Opener, open_video
 from moca_gui.panels.inspector import Inspector
 from moca_gui.panels.log import LogPanel
 from moca_gui.panels.objects import ObjectsPanel
@@ -66,7 +63,6 @@ if TYPE_CHECKING:
     from moca_core.media.video import VideoReader
 
 _log = logging.getLogger(__name__)
-PROGRAM = "MoCA Studio"
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,6 @@ class MainWindow(QMainWindow):
     def __init__(self, services: Services | None = None) -> None:
         super().__init__()
         services = services or Services()
-        self.setWindowTitle(PROGRAM)
         self.setWindowIcon(logo())
         self.setAcceptDrops(True)
         self.settings = Settings()
@@ -125,13 +120,17 @@ class MainWindow(QMainWindow):
             self.actions_by_name,
         )
         self._make_parts()
+        self.clips = Clips(
+            *(self, self.opener, self.session, self.player, self.sound, self.runner, self.state),
+            *(self.start_page, self.dialogs, self.log),
+        )
         self.fine_tune = FineTune(
             *(self, services, self.pool, self.session, self.runner, self.settings, self.adapters)
         )
         self.status.addPermanentWidget(self.fine_tune.strip)
         self.matching = Matching(
             *(self, services.matching, self.pool, self.session, self.settings, self.dialogs),
-            *(self.encoders, self.adapters, self.ask_open),
+            *(self.encoders, self.adapters, self.clips.ask_open),
         )
         self.docks = make_docks(self, self.objects, self.inspector, self.thresholds, self.log)
         self.menus = fill_menus(self.menuBar(), self.actions_by_name)
@@ -194,11 +193,8 @@ class MainWindow(QMainWindow):
         for noted in (self.fine_tune.noted, self.thresholds.refused):
             noted.connect(session.note)
         self.dialogs.log_wanted.connect(lambda: self.docks["Log"].show())
-        self.start_page.open_pressed.connect(self.ask_open)
-        self.start_page.demo_pressed.connect(self.open_demo)
-        self.start_page.recent_pressed.connect(self.open_path)
-        self.opener.opened.connect(self._on_opened)
-        self.opener.failed.connect(self._on_open_failed)
+        self.clips.opened.connect(self.opened)
+        self.clips.failed.connect(self.open_failed)
         self.preferences.look_changed.connect(
             lambda: self.apply_theme(themes.resolve(self.settings.get("theme")))
         )
@@ -207,80 +203,13 @@ class MainWindow(QMainWindow):
 
     def open_path(self, path: Path | str) -> None:
         """Open a clip; the clip that is open stays until the new one is ready."""
-        self.opener.open(Path(path))
-
-    def show_when_opened(self) -> None:
-        """Run on the next clip as soon as it is open, and then play it in a loop."""
-        once = Qt.ConnectionType.SingleShotConnection
-        self.opened.connect(self.runner.run_clip, once)
-        self.runner.completed.connect(self._play_in_a_loop, once)
-
-    def _play_in_a_loop(self) -> None:
-        self.player.set_looping(True)
-        self.player.go_start()
-        self.player.play()
-
-    def open_demo(self) -> None:
-        """Open the clip that comes with the program."""
-        try:
-            self.open_path(resource("demo/demo.mp4"))
-        except FileNotFoundError as error:
-            self.dialogs.show_error(
-                "Can't open the demo clip", MocaError(str(error), "Install the program again.")
-            )
-
-    def ask_open(self) -> None:
-        """Ask for a clip and open it."""
-        recent = self.state.recent()
-        folder = str(recent[0].parent) if recent else str(Path.home())
-        kinds = "Videos (*.mp4 *.mov *.mkv *.webm *.avi *.m4v *.mpg *.mpeg *.ogv *.ts *.flv *.wmv)"
-        name, _ = QFileDialog.getOpenFileName(
-            self, "Open a clip", folder, f"{kinds};;All files (*)"
-        )
-        if name:
-            self.open_path(name)
-
-    def close_clip(self) -> None:
-        """Let go of the open clip."""
-        self._release_clip()
-        self.session.set_clip(None)
-        self.sound.load(None)
-        self.start_page.show_page()
-        self.setWindowTitle(PROGRAM)
-
-    def _release_clip(self) -> None:
-        self.runner.cancel()
-        self.player.detach()
-        if self.session.clip is not None:
-            self.session.clip.reader.close()
-
-    def _on_opened(self, opened: OpenedClip) -> None:
-        self._release_clip()
-        self.session.set_clip(opened.clip)
-        self.start_page.hide()
-        self.player.attach(opened.clip, opened.first)
-        self.sound.load(opened.clip)
-        self.state.add_recent(opened.clip.path)
-        self.setWindowTitle(f"{opened.clip.path.name} - {PROGRAM}")
-        self.log.write(f"Opened {opened.clip.path}")
-        for note in opened.clip.reader.info.notes:
-            self.session.note(note)
-        self.opened.emit()
-
-    def _on_open_failed(self, path: Path, error: BaseException) -> None:
-        self.log.write(f"{path}: {error}")
-        self.dialogs.show_error(f"Can't open {path.name}", error)
-        self.open_failed.emit()
+        self.clips.open_path(path)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if dropped_path(event.mimeData()) is not None:
-            event.acceptProposedAction()
+        self.clips.drag(event)
 
     def dropEvent(self, event: QDropEvent) -> None:
-        path = dropped_path(event.mimeData())
-        if path is not None:
-            event.acceptProposedAction()
-            self.open_path(path)
+        self.clips.drop(event)
 
     # -- answers to the parts -----------------------------------------------------------------
 

@@ -19,7 +19,7 @@ def other_value(row):
     if isinstance(row.default, dict):
         return {"play": ["P"]}
     if row.choices:
-        return row.choices[-1]
+        return next(value for value in row.choices if value != row.default)
     return row.limits[0] if row.limits else f"{row.default}own"
 
 
