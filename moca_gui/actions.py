@@ -12,6 +12,18 @@ from PySide6.QtWidgets import QMenu, QMenuBar, QWidget
 from moca_core.models.registry import BUNDLES, SAMS
 
 MENUS = ("File", "Edit", "View", "Playback", "Run", "Help")
+NEEDS = {
+    "clip": "an open clip",
+    "range": "an in/out range",
+    "result": "a frame that was run or corrected",
+    "job": "a job that runs",
+    "idle": "no job that runs",
+    "undo": "a correction to undo",
+    "redo": "a correction to do again",
+    "selected": "a selected object",
+    "several": "several chosen objects",
+    "corrected": "a corrected frame",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,7 @@ class ActionRow:
     keys : shortcuts, the first is shown in the menu.
     arguments : handed to the slot.
     checkable : the slot gets the checked state as its last argument.
-    needs : `clip`, `range`, `result`, `job` or `idle` (no job): greyed out without it.
+    needs : one of `NEEDS`: greyed out without it.
     group : one action of a group is checked; the slot doesn't get the state.
     separator : a line above it in the menu.
     icon : name in `icons.py`.
@@ -82,7 +94,28 @@ ACTIONS = (
     R("close_clip", "&Close clip", "File", "clips.close", ("Ctrl+W",), needs="clip"),
     R("settings", "&Settings…", "File", "dialogs.show_settings", ("Ctrl+,",), separator=True),
     R("quit", "&Quit", "File", "close", ("Ctrl+Q",), separator=True),
-    R("set_in", "Set &in point", "Edit", "session.set_in", ("[",), needs="clip"),
+    R("undo", "&Undo", "Edit", "object_edits.undo", ("Ctrl+Z",), needs="undo"),
+    R("redo", "&Redo", "Edit", "object_edits.redo", ("Ctrl+Shift+Z", "Ctrl+Y"), needs="redo"),
+    R("accept_frame", "&Accept the frame", "Edit", "object_edits.accept_frame", ("A",),
+      needs="clip", separator=True, icon="accepted",
+      tip="The frame is right: its objects, or that it has none"),
+    R("accept", "Accept the chosen objects", "Edit", "object_edits.accept", ("Shift+A",),
+      needs="selected"),
+    R("reject", "Re&ject", "Edit", "object_edits.reject", ("Del",), needs="selected",
+      icon="reject", tip="Take out the chosen objects: they don't sound"),
+    R("rename", "Re&name", "Edit", "object_edits.rename", ("F2",), needs="selected",
+      icon="rename", tip="Change the name of the selected object"),
+    R("merge", "&Merge", "Edit", "object_edits.merge", ("Shift+M",), needs="several",
+      icon="merge", tip="Make the chosen objects one, which keeps number and name of the first"),
+    R("split", "S&plit into parts", "Edit", "object_edits.split", ("Shift+S",), needs="selected",
+      icon="split", tip="Make objects of the parts of the selected one that don't touch"),
+    R("revert", "&Take corrections back", "Edit", "object_edits.revert", needs="corrected",
+      icon="revert", tip="Let the program's own results stand again"),
+    R("next_object", "Next object", "Edit", "object_edits.select_next", ("O",), (1,),
+      needs="clip", separator=True, tip="Select the next object of the frame"),
+    R("previous_object", "Previous object", "Edit", "object_edits.select_next", ("Shift+O",),
+      (-1,), needs="clip", tip="Select the object before it in the frame"),
+    R("set_in", "Set &in point", "Edit", "session.set_in", ("[",), needs="clip", separator=True),
     R("set_out", "Set &out point", "Edit", "session.set_out", ("]",), needs="clip"),
     R("clear_range", "&Clear range", "Edit", "session.clear_range", ("Ctrl+Shift+A",),
       needs="range"),
@@ -160,7 +193,7 @@ ACTIONS = (
     R("run_range", "On the &range", "Run", "runner.run_range", ("Shift+R",), needs="range"),
     R("run_clip", "On the &clip", "Run", "runner.run_clip", ("Ctrl+R",), needs="clip", icon="run",
       tip="Find the sounding objects in the whole clip"),
-    R("cancel", "C&ancel", "Run", "runner.cancel", ("Esc",), needs="job", separator=True),
+    R("cancel", "C&ancel", "Run", "cancel_jobs", ("Esc",), needs="job", separator=True),
     R("keep_maps", "&Keep maps of every key frame", "Run", "preferences.set_keep_maps", (),
       checkable=True, separator=True),
     R("clear_results", "Forget &results in memory", "Run", "session.clear_results", (),

@@ -49,6 +49,34 @@ _PATHS = {
     "fit": (
         '<path fill="none" stroke="C" stroke-width="2" d="M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5"/>'
     ),
+    "found": (
+        '<circle cx="12" cy="12" r="7" fill="none" stroke="C" stroke-width="2" '
+        'stroke-dasharray="3 2.500"/>'
+    ),
+    "accepted": '<path fill="none" stroke="C" stroke-width="2.4" d="M4.500 12.500l5 5L19.500 7"/>',
+    "drawn": ('<path fill="C" d="M4 20l1-5L15.500 4.500l4 4L9 19z"/>'),
+    "followed": (
+        '<path fill="none" stroke="C" stroke-width="2" d="M3 12h14M12.500 6.500l5.500 5.500-5.500 '
+        '5.500"/><circle cx="4.500" cy="12" r="2.500" fill="C"/>'
+    ),
+    "reject": '<path fill="none" stroke="C" stroke-width="2.4" d="M6 6l12 12M18 6L6 18"/>',
+    "rename": (
+        '<path fill="none" stroke="C" stroke-width="1.8" d="M3.500 7.500h17v9h-17zM7 10v4"/>'
+        '<path fill="none" stroke="C" stroke-width="1.8" d="M9.500 12h7"/>'
+    ),
+    "merge": (
+        '<circle cx="9" cy="12" r="5.500" fill="none" stroke="C" stroke-width="2"/>'
+        '<circle cx="15" cy="12" r="5.500" fill="C" fill-opacity="0.55" stroke="C" '
+        'stroke-width="2"/>'
+    ),
+    "split": (
+        '<path fill="C" d="M4 6h6.500v12H4zM13.500 6H20v12h-6.500z"/>'
+        '<path fill="none" stroke="C" stroke-width="1.4" d="M12 3v18"/>'
+    ),
+    "revert": (
+        '<path fill="none" stroke="C" stroke-width="2" d="M5 10h9a5 5 0 0 1 0 10h-4"/>'
+        '<path fill="C" d="M9 4.500v11L2.500 10z"/>'
+    ),
     "close": '<path fill="none" stroke="C" stroke-width="2" d="M6 6l12 12M18 6L6 18"/>',
 }
 

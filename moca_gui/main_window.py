@@ -25,6 +25,8 @@ from moca_gui import theme as themes
 from moca_gui.actions import ACTIONS, fill_menus, make_actions
 from moca_gui.adapters import Adapters
 from moca_gui.clips import Clips
+from moca_gui.correcting.objects import ObjectEdits
+from moca_gui.correcting.work import EditWork
 from moca_gui.dialogs.opening import Dialogs
 from moca_gui.encoders import Encoders
 from moca_gui.fine_tune import FineTune
@@ -124,6 +126,12 @@ class MainWindow(QMainWindow):
             *(self, self.opener, self.session, self.player, self.sound, self.runner, self.state),
             *(self.start_page, self.dialogs, self.log),
         )
+        self.edit_work = EditWork(self.session, self.pool, self)
+        self.status.addPermanentWidget(self.edit_work.strip)
+        self.object_edits = ObjectEdits(
+            *(self.session, self.objects, self.settings, self.edit_work, self.actions_by_name),
+            self,
+        )
         self.fine_tune = FineTune(
             *(self, services, self.pool, self.session, self.runner, self.settings, self.adapters)
         )
@@ -157,7 +165,7 @@ class MainWindow(QMainWindow):
         self.start_page = StartPage(self.state, self.view)
         self.transport = Transport(self.session, self.player, self.actions_by_name, self.theme)
         self.timeline = Timeline(self.session, self.player, self.sound, self.theme)
-        self.objects = ObjectsPanel(self.session)
+        self.objects = ObjectsPanel(self.session, self.settings, self.actions_by_name, self.theme)
         self.inspector = Inspector(self.session)
         self.thresholds = ThresholdsPanel(self.session, self.runner)
         self.stage = Stage(self.session, self.view, self.inspector)
@@ -177,6 +185,9 @@ class MainWindow(QMainWindow):
         session.noted.connect(self.log.write)
         for signal in (session.clip_changed, session.range_changed, self.runner.changed):
             signal.connect(self._enable_actions)
+        for signal in (session.dirtied, self.objects.chosen_changed, self.edit_work.changed):
+            signal.connect(self._enable_actions)
+        self.edit_work.failed.connect(self._on_run_failed)
         self.inspector.overlay_changed.connect(
             lambda name: self.actions_by_name[f"overlay_{name}"].setChecked(True)
         )
@@ -219,19 +230,25 @@ class MainWindow(QMainWindow):
             self._enable_actions()
 
     def _enable_actions(self) -> None:
+        labels = self.session.labels
         there = {
             "": True,
             "clip": self.session.clip is not None,
             "range": self.session.range is not None,
-            "result": len(self.session.results) > 0,
-            "job": self.runner.job is not None,
-            "idle": self.runner.job is None,
+            "result": len(self.session.results) > 0 or len(labels) > 0,
+            "job": self.runner.job is not None or self.edit_work.job is not None,
+            "idle": self.runner.job is None and self.edit_work.job is None,
+            "undo": bool(labels.undo_title),
+            "redo": bool(labels.redo_title),
+            "selected": self.session.selected is not None,
+            "several": len(self.objects.numbers) > 1,
+            "corrected": len(labels) > 0,
         }
         for row in ACTIONS:
             self.actions_by_name[row.name].setEnabled(there[row.needs])
         for name in ("run_frame", "run_range", "run_clip"):
             action = self.actions_by_name[name]
-            action.setEnabled(action.isEnabled() and not there["job"])
+            action.setEnabled(action.isEnabled() and self.runner.job is None)
         self.run_button.setEnabled(there["clip"])
 
     def _on_sound(self) -> None:
@@ -269,6 +286,12 @@ class MainWindow(QMainWindow):
             part.set_theme(theme)
         for part in (self.fine_tune, self.matching):
             part.set_theme(theme)
+        self.objects.set_theme(theme)
+
+    def cancel_jobs(self) -> None:
+        """Stop the run and the correction that are under way; what is finished stays."""
+        self.runner.cancel()
+        self.edit_work.cancel()
 
     def toggle_fullscreen(self) -> None:
         """Fill the screen, or not."""

@@ -61,16 +61,15 @@ def rename(frames: Shown, number: int, name: str) -> Edit:
     return Edit(f"rename {number} to {name}", after)
 
 
-def merge(frames: Shown, numbers: Sequence[int]) -> Edit:
+def merge(frames: Shown, numbers: Sequence[int], name: str = "") -> Edit:
     """Make one object of `numbers` in each frame: the first of them that the frame has.
 
     The objects keep the number and the name of the first of `numbers`, also where that one isn't
-    in the frame itself, so that the joined object is one along the clip.
+    in the frame itself, so that the joined object is one along the clip. `name` is that name, by
+    default the first that it has in the frames.
     """
     frames = list(frames)
-    name = next(
-        (item.name for frame in frames for item in frame.objects if item.number == numbers[0]), ""
-    )
+    name = name or name_of(frames, numbers[0])
     after = {}
     for frame in frames:
         parts = [item for number in numbers if (item := frame.object(number)) is not None]
@@ -88,6 +87,12 @@ def merge(frames: Shown, numbers: Sequence[int]) -> Edit:
         objects.insert(min(place, len(objects)), first)
         after[frame.frame] = _with(frame, objects)
     return Edit(f"merge {', '.join(map(str, numbers))}", after)
+
+
+def name_of(frames: Shown, number: int) -> str:
+    """What object `number` is called in the first of the frames that has it; empty if none has."""
+    found = (item for frame in frames if (item := frame.object(number)) is not None)
+    return next((item.name for item in found), "")
 
 
 def split(frame: PackedResult, number: int, parts: Sequence[Mask], free: int) -> Edit:

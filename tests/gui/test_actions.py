@@ -9,14 +9,14 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QAbstractButton, QDialog, QSlider
 
-from moca_gui.actions import ACTIONS, MENUS, key_text, resolve_slot
+from moca_gui.actions import ACTIONS, MENUS, NEEDS, key_text, resolve_slot
 from moca_gui.icons import NAMES
 
 
 @pytest.mark.parametrize("row", ACTIONS, ids=lambda row: row.name)
 def test_row_is_whole(row):
     assert row.menu in MENUS
-    assert row.needs in ("", "clip", "range", "result", "job", "idle")
+    assert row.needs in ("", *NEEDS)
     assert row.icon == "" or row.icon in NAMES
     for key in row.keys:
         assert QKeySequence(key).count() == 1

@@ -1,0 +1,1 @@
+"""What a person makes of the frames: tools on the frame, objects, following, undo."""
