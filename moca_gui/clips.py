@@ -114,6 +114,7 @@ class Clips(QObject):
         self._start_page.hide()
         self._player.attach(opened.clip, opened.first)
         self._sound.load(opened.clip)
+        self._runner.load_kept()
         self._state.add_recent(opened.clip.path)
         self._window.setWindowTitle(f"{opened.clip.path.name} - {PROGRAM}")
         self._log.write(f"Opened {opened.clip.path}")

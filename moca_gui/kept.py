@@ -9,6 +9,7 @@ from typing import Protocol
 
 from moca_core.config import SegmentConfig, with_values
 from moca_core.errors import MocaError
+from moca_core.paths import results_dir
 from moca_core.types import FrameResult
 from moca_gui.thresholds.deciding import Moved
 
@@ -71,6 +72,16 @@ class KeptResults:
         """What the user should know of the disk, once; empty if all is well."""
         trouble, self._trouble = self._trouble, ""
         return f"The results of this run aren't kept on disk: {trouble}" if trouble else ""
+
+
+def has_results(clip: Path) -> bool:
+    """Whether results of `clip` are stored, by whichever method; needs no torch to tell."""
+    from moca_core.media.probe import clip_hash  # slow to import
+
+    try:
+        return any((results_dir() / clip_hash(clip)).iterdir())
+    except (MocaError, OSError):
+        return False
 
 
 def open_results(clip: Path, config: SegmentConfig, moved: Moved = ()) -> KeptResults:

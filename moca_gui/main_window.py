@@ -32,7 +32,7 @@ from moca_gui.encoders import Encoders
 from moca_gui.fine_tune import FineTune
 from moca_gui.icons import icon, logo
 from moca_gui.jobs import JobPool
-from moca_gui.kept import KeptResults, open_results
+from moca_gui.kept import KeptResults, has_results, open_results
 from moca_gui.layout import WindowLayout
 from moca_gui.matching.part import Matching
 from moca_gui.matching.source import LocalMatching, MatchSource
@@ -76,6 +76,7 @@ class Services:
     audio_factory: AudioFactory = open_audio_clock
     make_segmenter: Callable[[SegmentConfig], SegmenterLike] = load_segmenter
     open_store: Callable[[Path, SegmentConfig, Moved], KeptResults] = open_results
+    has_results: Callable[[Path], bool] = has_results
     weights: WeightsSource = field(default_factory=ManagedWeights)
     tuning: TuningSource = field(default_factory=LocalTuning)
     matching: MatchSource = field(default_factory=LocalMatching)
@@ -104,7 +105,7 @@ class MainWindow(QMainWindow):
             self.session,
             self.pool,
             self.settings,
-            RunWorker(services.make_segmenter, services.open_store),
+            RunWorker(services.make_segmenter, services.open_store, services.has_results),
             self,
         )
         self.actions_by_name = make_actions(self)

@@ -13,7 +13,7 @@ from moca_core.annotations.model import PackedResult, pack
 from moca_core.config import SegmentConfig, with_values
 from moca_core.types import FrameEvent, NoteEvent, SegmentEvent, StageEvent
 from moca_gui.jobs import Job
-from moca_gui.kept import KeptResults, open_results
+from moca_gui.kept import KeptResults, has_results, open_results
 from moca_gui.session import Clip
 from moca_gui.thresholds.deciding import Decider, Moved, Wishes, decide
 
@@ -123,10 +123,12 @@ class RunWorker:
         self,
         make_segmenter: Callable[[SegmentConfig], SegmenterLike] = load_segmenter,
         open_store: Callable[[Path, SegmentConfig, Moved], KeptResults] = open_results,
+        has_results: Callable[[Path], bool] = has_results,
     ) -> None:
         self.warm = Warm()
         self.held: Held | None = None
         self.open_store = open_store
+        self.has_results = has_results
         self._make_segmenter = make_segmenter
 
     def run(

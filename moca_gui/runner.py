@@ -199,6 +199,8 @@ class Runner(QObject):
                 self.session.add_result(result)
 
         def kept() -> Iterator[PackedResult]:
+            if not self._worker.has_results(clip.path):
+                return  # opening them would import torch for nothing
             for result in self._worker.open_store(clip.path, config, moved).results():
                 if not wanted():
                     return  # another clip, or other encoders, since

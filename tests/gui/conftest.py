@@ -64,6 +64,7 @@ def services(segmenter: FakeSegmenter) -> dict[str, Any]:
         "audio_factory": no_device,
         "make_segmenter": lambda config: segmenter,
         "open_store": lambda clip, config, moved: KeptResults(None),
+        "has_results": lambda clip: True,
         "weights": FakeWeights(),
     }
 

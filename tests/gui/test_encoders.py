@@ -225,6 +225,24 @@ def test_kept_results_of_the_chosen_bundle_are_shown(
     assert len(window.session.results) == 0
 
 
+def test_kept_results_are_shown_when_their_clip_opens(
+    made, disk, services, make_window, open_clip, qtbot
+):
+    window = make_window()
+    open_clip(window)
+    run(window, qtbot)
+    window.close()
+    asked = []
+    services["has_results"] = lambda clip: asked.append(clip.name) or clip.name == "clip.mp4"
+    window = make_window()
+    open_clip(window, "other.mp4")
+    qtbot.waitUntil(lambda: "kept results" not in window.pool.titles, timeout=3000)
+    assert asked == ["other.mp4"] and len(window.session.results) == 0
+    open_clip(window)
+    qtbot.waitUntil(lambda: len(window.session.results) == COUNT, timeout=3000)
+    assert len(made) == 1  # read, not computed
+
+
 def test_kept_results_that_could_not_be_read_beside_a_run_are_read_after_it(
     made, disk, services, agreed, make_window, open_clip, qtbot
 ):
@@ -237,7 +255,7 @@ def test_kept_results_that_could_not_be_read_beside_a_run_are_read_after_it(
     usual, fails = services["open_store"], iter([True])
 
     def open_store(clip, config, moved):
-        if next(fails, False):
+        if config == IMAGEBIND and next(fails, False):
             raise ImportError("another thread is importing it")
         return usual(clip, config, moved)
 
