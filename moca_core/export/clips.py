@@ -27,6 +27,7 @@ class Choice:
     ----------
     start_s, end_s : the part of the clip in seconds on its clock, without its end; None: from its
         beginning, to its end.
+    range_only : only the range between in and out point that a project keeps.
     corrected_only : only frames that a person changed, or agreed to.
 
     Raises
@@ -36,6 +37,7 @@ class Choice:
 
     start_s: float | None = None
     end_s: float | None = None
+    range_only: bool = False
     corrected_only: bool = False
 
     def __post_init__(self) -> None:
@@ -184,6 +186,7 @@ class ExportClip(ABC):
 def nothing_chosen(clip: ExportClip, choice: Choice) -> StorageError:
     """What is raised where a choice leaves no frame."""
     what = "no corrected frame" if choice.corrected_only else "no frame with a result"
+    what += " in the range" if choice.range_only else ""
     if choice.timed:
         start_s, end_s = choice.span_s
         what += f" from {max(start_s, 0.0):g} s"

@@ -6,10 +6,12 @@ import importlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import moca_core
 from moca_core.export.clips import ExportClip
 from moca_core.export.exporter import ExportEvent, ExportSettings, Write, staged
+from moca_core.fileio import write_json
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ FORMATS = {
             "masks as pictures: of all objects, of each, and numbered",
             needs_clip=False,
             options=(),
-            kept="every mask to the pixel, frame numbers, times, reasons; of key frames objects "
-            "with numbers, names, scores, boxes, and what was heard",
-            lost="objects of frames between key frames, maps",
+            kept="every mask to the pixel, frame numbers, times, reasons; objects with numbers, "
+            "names, scores, boxes, origins, and what was heard",
+            lost="maps; of a folder of results the objects of frames between key frames",
         ),
         Format(
             "avsbench",
@@ -71,7 +73,7 @@ FORMATS = {
             needs_clip=True,
             options=("segmentation",),
             kept="objects of all frames with a mask, to the pixel, names as categories, boxes, "
-            "areas, scores, numbers; frame numbers, times and reasons as keys of our own",
+            "areas; scores, numbers, origins, frame numbers, times and reasons as keys of our own",
             lost="sound, maps, what was heard",
         ),
         Format(
@@ -109,11 +111,14 @@ FORMATS = {
             needs_clip=False,
             options=(),
             kept="the saved maps to the bit, union masks, frame numbers, times, reasons",
-            lost="single objects, names, scores, frames between key frames",
+            lost="single objects, names, scores, frames without maps if others have some",
         ),
     )
 }
 """What can be exported, by name."""
+
+RECORD = "moca.json"
+"""The file of each export that says how it came about."""
 
 
 def export(
@@ -131,3 +136,22 @@ def export(
     """
     with staged(out) as part:
         yield from row.write(clips, part, settings)
+        write_json(part / RECORD, _record(row, clips, settings))
+
+
+def _record(row: Format, clips: Sequence[ExportClip], settings: ExportSettings) -> dict[str, Any]:
+    """How an export came about; without times, so that the same masks are the same files."""
+    return {
+        "program": f"MoCA Studio {moca_core.__version__}",
+        "format": row.name,
+        "settings": {name: getattr(settings, name) for name in row.options},
+        "clips": [
+            {
+                "name": clip.name,
+                "file": clip.clip.name if clip.clip is not None else "",
+                "frames": len(clip.numbers),
+                **clip.made_with,
+            }
+            for clip in clips
+        ],
+    }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from moca_core.errors import StorageError
 from moca_core.export.clips import ExportClip
-from moca_core.export.exporter import ExportEvent, ExportSettings, named
+from moca_core.export.exporter import ExportEvent, ExportSettings
 from moca_core.fileio import atomic_write
 from moca_core.types import NoteEvent, StageEvent
 
@@ -27,27 +27,24 @@ def write(
 ) -> Iterator[ExportEvent]:
     """Write `<clip>.npz`: one array of n frames for each map, and what says which frames.
 
-    `frames` (n,) int64, `times_s` (n,) float64, `masks` (n, H, W) bool, the union of the objects;
+    `frames` (n,) int64, `times_s` (n,) float64, `masks` (n, H, W) bool, the union of the objects,
+    of the frames with maps, or of all where there are no maps;
     `all_frames`, `all_times_s`, `all_reasons`: every frame whose objects are known, with its
     reason for an empty mask.
     """
-    written = 0
     for place, clip in enumerate(clips):
         numbers = [number for number in clip.known if clip.has_maps(number)]
         if not numbers:
-            yield NoteEvent(f"{clip.name}: left out, no maps were saved")
-            continue
-        yield from _write_clip(clip, numbers, out / f"{clip.name}.npz", place, len(clips))
-        written += 1
-    if not written:
-        raise StorageError(f"{named(clips)}: no maps were saved", _REMEDY)
+            yield NoteEvent(f"{clip.name}: masks only, no maps were saved. {_REMEDY}")
+        path = out / f"{clip.name}.npz"
+        yield from _write_clip(clip, numbers or list(clip.known), path, place, len(clips))
 
 
 def _write_clip(
     clip: ExportClip, numbers: list[int], path: Path, done: int, total: int
 ) -> Iterator[StageEvent]:
     """One frame at a time: the maps of a long clip needn't fit into memory."""
-    first = clip.maps(numbers[0])
+    first = clip.maps(numbers[0]) if clip.has_maps(numbers[0]) else {}
 
     def mask(number: int) -> NDArray:
         return clip.union(number)

@@ -137,10 +137,11 @@ class ClipResults(ExportClip):
         return following.ends(self, video)
 
     def chosen(self, choice: Choice) -> ClipResults:
-        if choice.corrected_only:
+        if choice.corrected_only or choice.range_only:
+            what = "corrected frames" if choice.corrected_only else "range"
             raise StorageError(
-                f"{self.source}: results of `moca segment` have no corrected frames",
-                "Give a project (.moca.json), or leave out --corrected-only.",
+                f"{self.source}: results of `moca segment` have no {what}",
+                "Give a project (.moca.json), or leave that option out.",
             )
         if not choice.timed:
             return self

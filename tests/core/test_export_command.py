@@ -43,7 +43,7 @@ def test_options_reach_the_format(results, tmp_path):
     table = json.loads((polygons / "annotations.json").read_text())
     assert all(isinstance(row["segmentation"], list) for row in table["annotations"])
     assert run(results, "--format", "matte", "--out", tmp_path / "cut", "--alpha") == DONE
-    assert files_of(tmp_path / "cut") == ["farm_matte.mov"]
+    assert files_of(tmp_path / "cut") == ["farm_matte.mov", "moca.json"]
     assert run(results, "--format", "yolo", "--out", tmp_path / "y", "--split", "val") == DONE
     assert (tmp_path / "y" / "labels" / "val").is_dir()
 

@@ -53,12 +53,17 @@ def test_the_archive_is_packed_and_whole(results, tmp_path):
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_DEFLATED}
 
 
-def test_results_without_maps(results, tmp_path):
+def test_without_maps_there_are_the_masks(results, tmp_path):
     for path in (results / "maps").iterdir():
         path.unlink()
-    with pytest.raises(StorageError, match="farm: no maps were saved") as caught:
-        exported("npz", results, tmp_path / "out")
-    assert "--save-maps" in caught.value.hint
+    (note,) = exported("npz", results, tmp_path / "out")
+    assert note.startswith("farm: masks only, no maps were saved.")
+    assert "--save-maps" in note
+    with np.load(tmp_path / "out" / "farm.npz") as archive:
+        assert "evidence" not in archive.files
+        assert archive["frames"].tolist() == list(KEYS)
+        for number, mask in zip(KEYS, archive["masks"], strict=True):
+            np.testing.assert_array_equal(mask, result(number).union)
 
 
 def test_a_clip_without_maps_among_others_is_told(tmp_path):
@@ -66,9 +71,10 @@ def test_a_clip_without_maps_among_others_is_told(tmp_path):
         write_results(tmp_path / "all" / name, Path("gone.mp4"))
     for path in (tmp_path / "all" / "a" / "maps").iterdir():
         path.unlink()
-    notes = exported("npz", tmp_path / "all", tmp_path / "out")
-    assert notes == ["a: left out, no maps were saved"]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.npz"]
+    (note,) = exported("npz", tmp_path / "all", tmp_path / "out")
+    assert note.startswith("a: masks only")
+    with np.load(tmp_path / "out" / "b.npz") as archive:
+        assert "evidence" in archive.files
 
 
 @pytest.mark.parametrize(

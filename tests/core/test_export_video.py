@@ -199,7 +199,7 @@ def test_odd_sizes_and_no_sound(tmp_path, settings):
     results = tmp_path / "odd"
     write_odd(results, clip, mask)
     exported("matte", results, tmp_path / "out", settings)
-    (path,) = (tmp_path / "out").iterdir()
+    (path,) = (tmp_path / "out").glob("odd*")
     with av.open(str(path)) as video:
         assert not video.streams.audio
     picture = pictures(path, "rgba" if settings.alpha else "rgb24")[0][1]
