@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moca_core.annotations.model import Box
+from moca_core.annotations.prompt import Prompt
 from moca_core.bytecache import ByteCache
 from moca_core.errors import ConfigError
 from moca_core.models.sam import Sam, SamEmbedding
@@ -17,33 +17,6 @@ from moca_core.types import RgbImage
 
 EMBEDDINGS_BYTES = 96 * 2**20
 _PIXEL_MIDDLE = 0.5  # SAM counts from the middle of the first pixel
-
-
-@dataclass(frozen=True)
-class PromptPoint:
-    """A place, x and y in pixels of the frame, that is on the object or off it."""
-
-    x: float
-    y: float
-    on: bool = True
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What a person says of one object: points, a box around it, or both."""
-
-    points: tuple[PromptPoint, ...] = ()
-    box: Box | None = None
-
-    @property
-    def answerable(self) -> bool:
-        """Whether it says where the object is, not only where it isn't."""
-        return self.box is not None or any(point.on for point in self.points)
-
-    @property
-    def ambiguous(self) -> bool:
-        """Whether it may mean a part, an object or a group: a single point."""
-        return self.box is None and len(self.points) == 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sam_tiny import tiny_sam
 
-from moca_core.annotations.prompting import Answer, Prompt, Prompter, PromptPoint
+from moca_core.annotations.prompt import Prompt, PromptPoint
+from moca_core.annotations.prompting import Answer, Prompter
 from moca_core.errors import ConfigError
 
 SIZE = (90, 120)
