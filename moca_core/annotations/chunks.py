@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from moca_core.annotations.checked import DAMAGE, number, parse_bounded, truth, whole, words
 from moca_core.annotations.model import ORIGINS, PackedObject, PackedResult
 from moca_core.errors import StorageError
-from moca_core.fileio import is_finite, parse_json
+from moca_core.fileio import is_finite
 
 FORMAT, VERSION = "moca-masks", 1
 RESULTS, LABELS = KINDS = ("results", "labels")
@@ -27,15 +28,15 @@ FRAMES = 64
 MOST_BYTES = 2**28
 """Of a file."""
 
-_FULL_BYTES = 16 * 2**20
-"""Of masks in one file, from which on the next frame begins another one."""
-_MOST_TEXT, _MOST_VALUES = 2**29, 4_000_000
-"""Bytes of JSON in a file, and values in it."""
+_FULL = 16 * 2**20
+"""Bytes of masks in one file, from which on the next frame begins another one."""
+_PACKED = 64
+"""A mask counts as if it were kept at least as large as its box's bits over this."""
+_MOST_TEXT, _MOST_BITS = 2**29, 2**35
+"""Bytes of JSON in a file, and pixels of its masks' boxes."""
 _MOST_PIXELS = 2**28
 """Of a frame: 16384x16384."""
-_MOST_NUMBER = 2**31
 _LEVEL = 1  # the masks are compressed already
-_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError, OSError)
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,21 @@ def groups(kind: str, frames: Iterable[PackedResult]) -> Iterator[tuple[Place, l
         part, size = 0, 0
         group: list[PackedResult] = []
         for item in some:
-            if group and size + item.nbytes > _FULL_BYTES:
+            if group and size + _size(item) > _FULL:
                 yield (kind, place, part), group
                 part, size, group = part + 1, 0, []
             group.append(item)
-            size += item.nbytes
+            size += _size(item)
         yield (kind, place, part), group
+
+
+def _size(item: PackedResult) -> int:
+    """Bytes of a frame, more where boxes are large for what is kept: reading takes time too."""
+    return item.nbytes + _pixels(thing.box for thing in item.objects) // (8 * _PACKED)
+
+
+def _pixels(boxes: Iterable[Sequence[int]]) -> int:
+    return sum(max(0, (x1 - x0) * (y1 - y0)) for x0, y0, x1, y1 in boxes)
 
 
 def encode(kind: str, frames: Sequence[PackedResult]) -> tuple[Chunk, bytes]:
@@ -92,24 +102,25 @@ def is_whole(name: str, data: bytes) -> bool:
     return match is not None and hashlib.sha256(data).hexdigest().startswith(match[2])
 
 
-def decode(chunk: Chunk, data: bytes, frame_count: int) -> list[PackedResult]:
+def decode(chunk: Chunk, data: bytes) -> list[PackedResult]:
     """The frames of a file, each mask checked; nothing in it can ask for much memory.
 
     Raises
     ------
-    StorageError : it isn't what the project lists, or not of a clip of so many frames.
+    StorageError : it isn't what the project lists.
     """
     if hashlib.sha256(data).hexdigest() != chunk.sha256:
         raise StorageError("other content than the project lists")
     try:
-        value = parse_json(_text(data))
-        if (value["format"], value["version"]) != (FORMAT, VERSION):
-            raise StorageError("not a file of masks")
-        frames = [_from_row(row) for row in value["frames"]]
-    except _DAMAGE as error:
+        value = parse_bounded(_text(data))
+        rows = value["frames"]
+        boxes = (thing["box"] for row in rows for thing in row["objects"])
+        if (value["format"], value["version"]) != (FORMAT, VERSION) or _pixels(boxes) > _MOST_BITS:
+            raise ValueError("not a file of masks")
+        frames = [_from_row(row) for row in rows]
+    except (*DAMAGE, zlib.error) as error:
         raise StorageError(f"damaged ({error})") from error
-    numbers = tuple(item.frame for item in frames)
-    if numbers != chunk.frames or not all(0 <= number < frame_count for number in numbers):
+    if tuple(item.frame for item in frames) != chunk.frames:
         raise StorageError("other frames than the project lists")
     return frames
 
@@ -117,9 +128,8 @@ def decode(chunk: Chunk, data: bytes, frame_count: int) -> list[PackedResult]:
 def _text(data: bytes) -> bytes:
     unpacker = zlib.decompressobj(wbits=31)  # 31: gzip
     text = unpacker.decompress(data, _MOST_TEXT)
-    # Each value but the first of a list or object follows a comma.
-    if not unpacker.eof or text.count(b",") > _MOST_VALUES:
-        raise ValueError("cut short, or too much")
+    if not unpacker.eof:
+        raise ValueError("cut short, or too large")
     return text
 
 
@@ -154,58 +164,35 @@ def _finite(value: float) -> float:
 
 
 def _from_row(row: dict[str, Any]) -> PackedResult:
-    height, width = (_whole(side, _MOST_PIXELS) for side in row["size"])
+    height, width = (whole(side, most=_MOST_PIXELS) for side in row["size"])
     if not 0 < height * width <= _MOST_PIXELS:
         raise ValueError(f"a frame of {width}x{height} pixels")
-    start, stop = (_number(value) for value in row["window_s"])
+    start, stop = (number(value) for value in row["window_s"])
     return PackedResult(
-        frame=_whole(row["frame"]),
-        time_s=_number(row["time_s"]),
+        frame=whole(row["frame"]),
+        time_s=number(row["time_s"]),
         size=(height, width),
         objects=tuple(_object(thing, height, width) for thing in row["objects"]),
-        reason=_words(row["reason"]),
+        reason=words(row["reason"]),
         window_s=(start, stop),
-        key=_truth(row["key"]),
-        coarse=_truth(row["coarse"]),
-        heard=tuple((_words(name), _number(weight)) for name, weight in row["heard"]),
-        corrected=_truth(row["corrected"]),
+        key=truth(row["key"]),
+        coarse=truth(row["coarse"]),
+        heard=tuple((words(name), number(weight)) for name, weight in row["heard"]),
+        corrected=truth(row["corrected"]),
     )
 
 
 def _object(row: dict[str, Any], height: int, width: int) -> PackedObject:
-    x0, y0, x1, y1 = box = tuple(_whole(side, _MOST_PIXELS) for side in row["box"])
+    x0, y0, x1, y1 = box = tuple(whole(side, most=_MOST_PIXELS) for side in row["box"])
     if box != (0, 0, 0, 0) and not (x0 < x1 <= width and y0 < y1 <= height):
         raise ValueError(f"a box {box} in {width}x{height} pixels")
     bits = base64.b64decode(row["bits"], validate=True)
     size = ((x1 - x0) * (y1 - y0) + 7) // 8
     unpacker = zlib.decompressobj()
-    if len(unpacker.decompress(bits, size + 1)) != size or not unpacker.eof:
+    packed = unpacker.decompress(bits, size + 1)
+    if len(packed) != size or not unpacker.eof or unpacker.unused_data:
         raise ValueError("a mask of another size than its box")
     if row["origin"] not in ORIGINS:
         raise ValueError(f"a mask by {row['origin']!r}")
-    name, score = _words(row["name"]), _number(row["score"])
-    return PackedObject(_whole(row["number"]), name, score, (x0, y0, x1, y1), bits, row["origin"])
-
-
-def _whole(value: object, most: int = _MOST_NUMBER) -> int:
-    if type(value) is not int or not 0 <= value <= most:
-        raise ValueError(f"{value!r:.40} in place of a number")
-    return value
-
-
-def _number(value: object) -> float:
-    if not is_finite(value):
-        raise ValueError(f"{value!r:.40} in place of a number")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _words(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r:.40} in place of words")
-    return value
-
-
-def _truth(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{value!r:.40} in place of true or false")
-    return value
+    name, score = words(row["name"]), number(row["score"])
+    return PackedObject(whole(row["number"]), name, score, (x0, y0, x1, y1), bits, row["origin"])

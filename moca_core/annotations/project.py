@@ -7,22 +7,23 @@ state. See docs/guide/projects.md for the format and docs/adr/0030 for the reaso
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from moca_core.annotations import chunks
+from moca_core.annotations.checked import read_bounded
 from moca_core.annotations.chunks import KINDS, LABELS, RESULTS, Chunk
 from moca_core.annotations.model import PackedResult
 from moca_core.annotations.project_index import (
     SUFFIX,
     VERSION,
+    Index,
     masks_folder,
-    read_bounded,
     read_index,
     said,
 )
@@ -49,6 +50,12 @@ __all__ = [
     "project_path",
 ]
 
+_log = logging.getLogger(__name__)
+
+_WORDS = {LABELS: "Corrections", RESULTS: "Results"}
+_LONG = 80
+"""Characters of frame numbers in a note."""
+
 
 def project_path(clip: Path) -> Path:
     """The project of a clip: `dog.moca.json` beside `dog.mp4`.
@@ -72,9 +79,11 @@ def find_clip(ref: ClipRef, project: Path) -> Path | None:
     A file by its name counts only if its content is the clip's. None: it isn't at any of them.
     """
     places = [project.parent / ref.relative] if ref.relative else []
-    for path in dict.fromkeys([*places, ref.path, project.parent / ref.path.name]):
-        if is_clip(ref, path):
-            return Path(os.path.normpath(path))
+    places += [ref.path, project.parent / ref.path.name]
+    # `relative` was made from the names alone, without a look at links.
+    for place in dict.fromkeys(map(os.path.normpath, places)):
+        if is_clip(ref, Path(place)):
+            return Path(place)
     return None
 
 
@@ -153,54 +162,72 @@ def opening(path: Path) -> Iterator[StageEvent | Opened]:
     """
     path = Path(path).absolute()
     index = read_index(path)
-    folders = [masks_folder(path)]
-    if index.masks != folders[0].name:
-        folders.append(path.parent / index.masks)  # the readable file was renamed alone
-    found: dict[str, dict[int, PackedResult]] = {kind: {} for kind in KINDS}
-    read, lost = [], []
-    listed = [*index.chunks, *index.lost]
+    listed, read, lost = [*index.chunks, *index.lost], [], []
     for done, chunk in enumerate(listed):
         yield StageEvent("opening", done, len(listed))
         try:
-            frames = _read_chunk(chunk, folders, index.snapshot.clip.frame_count)
+            read.append((chunk, _read_chunk(chunk, _folders(path, index))))
         except StorageError as error:
+            _log.warning("%s: %s", chunk.name, error.message)
             lost.append((chunk, error.message))
-            continue
-        read.append((chunk, frames))
-        new = found[chunk.kind]
-        new.update((item.frame, item) for item in frames if item.frame not in new)
+    if lost and read_index(path).saved_id != index.saved_id:
+        yield from opening(path)  # another program saved it, and deleted what it replaced
+        return
+    found = {kind: _frames(read, kind) for kind in KINDS}
+    notes = [*index.notes]
+    for kind, frames in found.items():
+        notes += _lost_note(kind, [item for item in lost if item[0].kind == kind], frames)
+        outside = sorted(frame for frame in frames if frame >= index.snapshot.clip.frame_count)
+        if outside:
+            notes.append(f"{_WORDS[kind]} of frames {_said(outside)} aren't in the clip.")
+        for frame in outside:
+            del frames[frame]
     project = Project(path)
     project.remember(index, read, [chunk for chunk, _ in lost])
-    snapshot = replace(
-        index.snapshot,
-        results=MappingProxyType(found[RESULTS]),
-        labels=MappingProxyType(found[LABELS]),
-    )
-    notes = (*index.notes, *_lost_notes(lost, found, folders[0]))
-    yield Opened(project, snapshot, notes)
+    results, labels = (MappingProxyType(found[kind]) for kind in (RESULTS, LABELS))
+    yield Opened(project, replace(index.snapshot, results=results, labels=labels), tuple(notes))
 
 
-def _read_chunk(chunk: Chunk, folders: Sequence[Path], frame_count: int) -> list[PackedResult]:
+def _folders(path: Path, index: Index) -> list[Path]:
+    """Where the masks are: the second one if the readable file was renamed alone."""
+    return [masks_folder(path), path.parent / index.masks]
+
+
+def _read_chunk(chunk: Chunk, folders: Sequence[Path]) -> list[PackedResult]:
     """The frames of a file in the first folder that has it; raises `StorageError`."""
-    folder = next((item for item in folders if (item / chunk.name).exists()), folders[0])
     try:
-        data = read_bounded(folder / chunk.name, chunk.nbytes)
+        places = [folder / chunk.name for folder in folders]
+        place = next((item for item in places if item.exists()), places[0])
+        data = read_bounded(place, chunk.nbytes)
     except FileNotFoundError as error:
         raise StorageError("missing") from error
     except (OSError, ValueError) as error:
-        raise StorageError(f"can't be read: {error}") from error
-    return chunks.decode(chunk, data, frame_count)
+        raise StorageError(f"can't be read ({error})") from error
+    return chunks.decode(chunk, data)
 
 
-def _lost_notes(
-    lost: Iterable[tuple[Chunk, str]], found: Mapping[str, Mapping[int, Any]], folder: Path
+def _frames(read: Sequence[tuple[Chunk, list[PackedResult]]], kind: str) -> dict[int, PackedResult]:
+    """The frames of one kind by number; of a frame that two files have, the first one's."""
+    of_kind = [item for chunk, frames in read if chunk.kind == kind for item in frames]
+    return {item.frame: item for item in reversed(of_kind)}
+
+
+def _lost_note(
+    kind: str, lost: Sequence[tuple[Chunk, str]], found: Container[int]
 ) -> Iterator[str]:
-    """Says which frames are gone with the files; those that others have too are not."""
-    what = {LABELS: "corrections", RESULTS: "results"}
-    for chunk, why in lost:
-        gone = [frame for frame in chunk.frames if frame not in found[chunk.kind]]
-        if gone:
-            yield (
-                f"{folder.name}/{chunk.name}: {why}. The {what[chunk.kind]} of frames "
-                f"{said(gone)} are lost, unless you put the file back from a backup."
-            )
+    """Says which frames are gone with files; not those that other files have."""
+    gone = sorted({frame for chunk, _ in lost for frame in chunk.frames if frame not in found})
+    if gone:
+        chunk, why = lost[0]
+        others = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+        yield (
+            f"{_WORDS[kind]} of frames {_said(gone)} are lost: {chunk.name}: {why}{others}. "
+            "They return if you put the files back from a backup."
+        )
+
+
+def _said(frames: Sequence[int]) -> str:
+    text = said(frames)
+    if len(text) <= _LONG:
+        return text
+    return f"{text[:_LONG].rpartition(', ')[0]} and others ({len(frames)} in all)"

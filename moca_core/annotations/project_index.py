@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from moca_core import __version__
+from moca_core.annotations.checked import (
+    DAMAGE,
+    number,
+    parse_bounded,
+    read_bounded,
+    shown,
+    whole,
+)
 from moca_core.annotations.chunks import FRAMES, KINDS, MOST_BYTES, NAME, Chunk
 from moca_core.annotations.snapshot import ClipRef, Snapshot, View
 from moca_core.config import SegmentConfig
 from moca_core.errors import ConfigError, ProjectError, ProjectVersionError
-from moca_core.fileio import is_finite, parse_json, write_json
+from moca_core.fileio import write_json
 
 FORMAT, VERSION = "moca-project", 1
 SUFFIX, _MASKS = ".moca.json", ".moca"
 
 _MOST_TEXT = 64 * 2**20
-_MOST_FRAMES = 2**31
 _RUN = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?")
 _HASH, _ID = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{16}")
-_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 _OWN = {"format", "version", "program", "saved_at", "saved_id", "clip", "config", "thresholds"}
 _OWN |= {"view", "masks", "chunks", "lost"}
 
@@ -102,7 +107,6 @@ def read_index(path: Path) -> Index:
     """
     value = read_fields(path)
     try:
-        saved_at = datetime.fromisoformat(value["saved_at"])
         clip = _clip(value["clip"])
         notes: list[str] = []
         snapshot = Snapshot(
@@ -113,16 +117,16 @@ def read_index(path: Path) -> Index:
         )
         return Index(
             snapshot,
-            saved_at if saved_at.tzinfo else saved_at.replace(tzinfo=UTC),
+            _time(value["saved_at"]),
             _matching(_ID, value["saved_id"]),
             _plain_name(value["masks"]),
-            tuple(_from_row(row, clip.frame_count) for row in value["chunks"]),
-            tuple(_from_row(row, clip.frame_count) for row in value.get("lost", ())),
+            tuple(_from_row(row) for row in value["chunks"]),
+            tuple(_from_row(row) for row in value.get("lost", ())),
             str(value.get("program", ""))[:80],
             MappingProxyType({key: value[key] for key in value if key not in _OWN}),
             tuple(notes),
         )
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(path, error) from error
 
 
@@ -134,7 +138,7 @@ def read_fields(path: Path) -> dict[str, Any]:
     ProjectError : as `read_index`; its cause is a `FileNotFoundError` where there is no file.
     """
     try:
-        value = parse_json(read_bounded(path, _MOST_TEXT).decode())
+        value = parse_bounded(read_bounded(path, _MOST_TEXT))
     except OSError as error:
         raise ProjectError(
             f"{path}: can't be read ({error.strerror or error})",
@@ -146,7 +150,7 @@ def read_fields(path: Path) -> dict[str, Any]:
         raise ProjectError(f"{path}: not a MoCA project", "Choose a file named .moca.json.")
     version = value.get("version")
     if type(version) is not int or version < 1:
-        raise _damaged(path, ValueError(f"version {version!r:.40}"))
+        raise _damaged(path, ValueError(f"version {shown(version)}"))
     if version > VERSION:
         program = str(value.get("program", ""))[:80]
         raise ProjectVersionError(
@@ -155,17 +159,6 @@ def read_fields(path: Path) -> dict[str, Any]:
             "Update MoCA Studio to open it. The file stays as it is.",
         )
     return value
-
-
-def read_bounded(path: Path, most: int) -> bytes:
-    """A file's content; raises `ValueError` if it is longer, and `OSError`."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError("not a file")  # reading a pipe or a device could wait forever
-    with path.open("rb") as stream:
-        data = stream.read(most + 1)
-    if len(data) > most:
-        raise ValueError(f"more than {most} bytes")
-    return data
 
 
 def _damaged(path: Path, error: Exception) -> ProjectError:
@@ -196,17 +189,16 @@ def said(frames: Iterable[int]) -> str:
     )
 
 
-def _numbers(text: str, frame_count: int) -> tuple[int, ...]:
+def _numbers(text: str) -> tuple[int, ...]:
     """The numbers of `said`."""
     found: list[int] = []
     for part in text.split(", "):
         match = _RUN.fullmatch(part)
         if match is None:
             raise ValueError(f"frames {text[:40]!r}")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if not (found[-1] if found else -1) < first <= last < frame_count:
-            raise ValueError(f"frames {text[:40]!r} of {frame_count}")
-        if len(found) + last - first >= FRAMES:
+        first, last = whole(int(match[1])), whole(int(match[2] or match[1]))
+        ascending = (found[-1] if found else -1) < first <= last
+        if not ascending or len(found) + last - first >= FRAMES:
             raise ValueError(f"frames {text[:40]!r} in one file")
         found.extend(range(first, last + 1))
     return tuple(found)
@@ -222,27 +214,32 @@ def _to_row(chunk: Chunk) -> dict[str, Any]:
     }
 
 
-def _from_row(row: dict[str, Any], frame_count: int) -> Chunk:
+def _from_row(row: dict[str, Any]) -> Chunk:
     kind, nbytes = row["kind"], row["bytes"]
     if kind not in KINDS or type(nbytes) is not int or not 0 < nbytes <= MOST_BYTES:
-        raise ValueError(f"a file of {nbytes!r:.40} bytes of {kind!r:.40}")
+        raise ValueError(f"a file of {shown(nbytes)} bytes of {shown(kind)}")
     name = _matching(NAME, row["file"])
-    return Chunk(
-        kind, name, _matching(_HASH, row["sha256"]), nbytes, _numbers(row["frames"], frame_count)
-    )
+    return Chunk(kind, name, _matching(_HASH, row["sha256"]), nbytes, _numbers(row["frames"]))
 
 
 def _clip(row: dict[str, Any]) -> ClipRef:
-    height, width = (_count(side) for side in row["size"])
+    height, width = (whole(side, 1) for side in row["size"])
     return ClipRef(
         path=Path(_path(row["path"])),
         hash=_matching(_HASH, row["hash"]),
-        frame_count=_count(row["frames"]),
-        fps=_number(row["fps"]),
-        duration_s=_number(row["duration_s"]),
+        frame_count=whole(row["frames"], 1),
+        fps=number(row["fps"]),
+        duration_s=number(row["duration_s"]),
         size=(height, width),
         relative=_path(row["relative"]),
     )
+
+
+def _time(value: Any) -> datetime:
+    time = datetime.fromisoformat(value)
+    if time.tzinfo is None or not 1970 < time.year < 9000:  # others can't be said in local time
+        raise ValueError(f"saved at {shown(value)}")
+    return time
 
 
 def _config(row: Any, notes: list[str]) -> SegmentConfig:
@@ -252,10 +249,10 @@ def _config(row: Any, notes: list[str]) -> SegmentConfig:
         for item in fields(SegmentConfig):
             if item.name in row:
                 if type(row[item.name]) is not type(item.default):
-                    raise ValueError(f"{item.name} = {row[item.name]!r:.40}")
+                    raise ValueError(f"{item.name} = {shown(row[item.name])}")
                 values[item.name] = row[item.name]
         return SegmentConfig(**values)
-    except (*_DAMAGE, ConfigError) as error:
+    except (*DAMAGE, ConfigError) as error:
         notes.append(f"The project's settings can't be used ({error}); the defaults stand in.")
         return SegmentConfig()
 
@@ -271,16 +268,16 @@ def _view(row: Any, frame_count: int) -> View:
     """What was on screen; where that can't be made out, the first frame."""
     try:
         first, last = row["range"] or (0, 0)
-        chosen = 0 <= _count(first, 0) <= _count(last, 0) < frame_count and row["range"]
+        chosen = 0 <= whole(first) <= whole(last) < frame_count and row["range"]
         return View(
-            frame=min(_count(row["frame"], 0), frame_count - 1),
-            zoom=max(0.0, _number(row["zoom"])),
+            frame=min(whole(row["frame"]), frame_count - 1),
+            zoom=max(0.0, number(row["zoom"])),
             centre=_pair(row["centre"]),
             range=(first, last) if chosen else None,
-            hidden=tuple(_count(number, 0) for number in row["hidden"]),
+            hidden=tuple(whole(item) for item in row["hidden"]),
             timeline=_pair(row["timeline"]),
         )
-    except _DAMAGE:
+    except DAMAGE:
         return View()
 
 
@@ -288,37 +285,25 @@ def _pair(value: Any) -> tuple[float, float] | None:
     if value is None:
         return None
     first, second = value
-    return _number(first), _number(second)
-
-
-def _count(value: object, least: int = 1) -> int:
-    if type(value) is not int or not least <= value < _MOST_FRAMES:
-        raise ValueError(f"{value!r:.40} in place of a number")
-    return value
-
-
-def _number(value: Any) -> float:
-    if not is_finite(value):
-        raise ValueError(f"{value!r:.40} in place of a number")
-    return float(value)
+    return number(first), number(second)
 
 
 def _matching(pattern: re.Pattern[str], value: Any) -> str:
     if pattern.fullmatch(value) is None:
-        raise ValueError(f"{value!r:.40}")
+        raise ValueError(shown(value))
     return str(value)
 
 
 def _path(value: Any) -> str:
     if not isinstance(value, str) or "\0" in value:
-        raise ValueError(f"{value!r:.40} in place of a path")
+        raise ValueError(f"{shown(value)} in place of a path")
     return value
 
 
 def _plain_name(value: Any) -> str:
     """A name without a way out of the project's folder."""
     if _path(value) in ("", ".", "..") or Path(value).name != value:
-        raise ValueError(f"{value!r:.40} in place of a folder's name")
+        raise ValueError(f"{shown(value)} in place of a folder's name")
     return str(value)
 
 

@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from moca_core.annotations import chunks
+from moca_core.annotations.checked import read_bounded
 from moca_core.annotations.chunks import FRAMES, KINDS, RESULTS, Chunk
 from moca_core.annotations.model import PackedResult
 from moca_core.annotations.project_index import (
     Index,
     masks_folder,
-    read_bounded,
     read_fields,
     write_index,
 )
