@@ -1,4 +1,4 @@
-"""`moca export`: results of `moca segment` in the formats of other tools."""
+"""`moca export`: a project, or results of `moca segment`, in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from pathlib import Path
 
 from moca_core.cli import DONE, STOPPED
 from moca_core.commands.running import StopRequest, say, show, warn
+from moca_core.errors import StorageError
+from moca_core.export.clips import Choice, ExportClip
 from moca_core.export.exporter import SEGMENTATIONS, ExportSettings
 from moca_core.export.formats import FORMATS, Format, export
-from moca_core.export.reading import ClipResults, read_results
+from moca_core.export.projects import project_files, read_projects
+from moca_core.export.reading import read_results
 
 HELP = (
-    "Write the results of `moca segment` in the format of another tool. RESULTS is the folder of a "
-    "clip (with objects.json), or one that holds several. DIR must be new or empty; it gets all of "
-    "the export or nothing."
+    "Write masks in the format of another tool. FROM is a project (.moca.json), the folder that "
+    "`moca segment` wrote for a clip (with objects.json), or a folder that holds several of these. "
+    "DIR must be new or empty; it gets all of the export or nothing."
 )
 TREES = ("s4", "ms3", "avss")
 _OPTIONS = tuple(field.name for field in fields(ExportSettings))
@@ -25,7 +28,7 @@ _OPTIONS = tuple(field.name for field in fields(ExportSettings))
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of DESIGN.md section 4."""
-    parser.add_argument("results", type=Path, metavar="RESULTS", help="what was segmented")
+    parser.add_argument("source", type=Path, metavar="FROM", help="a project, or results")
     rows = "; ".join(f"{row.name}: {row.help}" for row in FORMATS.values())
     parser.add_argument("--format", choices=tuple(FORMATS), required=True, help=rows)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
@@ -34,6 +37,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="where the clip is, if it isn't where it was (of several: the folder they are in)",
+    )
+    parser.add_argument("--start", type=float, metavar="S", help="from this second of the clip on")
+    parser.add_argument("--end", type=float, metavar="S", help="up to this second")
+    parser.add_argument(
+        "--range", action="store_true", help="projects: between the in and out points only"
+    )
+    parser.add_argument(
+        "--corrected-only", action="store_true", help="projects: frames that a person corrected"
     )
     parser.add_argument(
         "--segmentation", choices=SEGMENTATIONS, help="coco: run lengths (rle), or polygons"
@@ -51,12 +62,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the results and write them again."""
+    """Read the masks and write them again."""
     from moca_core.commands.progress import ProgressPrinter
 
     row = FORMATS[args.format]
     settings = _settings(args, row)
-    clips = read_results(args.results, args.clip)
+    choice = Choice(args.start, args.end, args.range, args.corrected_only)
+    clips = _chosen(_read(args.source, args.clip), choice)
     printer = ProgressPrinter(args.quiet)
     stopped = False
     try:
@@ -71,8 +83,35 @@ def run(args: argparse.Namespace) -> int:
     if stopped:
         warn(f"Stopped. Nothing is left in {args.out}; run the same command again.")
         return STOPPED
-    say(f"{args.results}: {_counted(clips)} read, {row.name} -> {args.out}", args.quiet)
+    say(f"{args.source}: {_counted(clips)} read, {row.name} -> {args.out}", args.quiet)
     return DONE
+
+
+def _read(source: Path, clip: Path | None) -> Sequence[ExportClip]:
+    """The clips of projects or of results; raises `StorageError`."""
+    projects = project_files(source)
+    if not projects:
+        return read_results(source, clip)
+    clips, notes = read_projects(projects, clip)
+    for note in notes:
+        warn(f"moca: {note}")
+    return clips
+
+
+def _chosen(clips: Sequence[ExportClip], choice: Choice) -> list[ExportClip]:
+    """What of the clips was chosen; raises `StorageError` if that is nothing."""
+    found: list[ExportClip] = []
+    lacking: list[StorageError] = []
+    for clip in clips:
+        try:
+            found.append(clip.chosen(choice))
+        except StorageError as error:
+            lacking.append(error)
+    if not found:
+        raise lacking[0]
+    for problem in lacking:
+        warn(f"moca: {problem.message}: left out")
+    return found
 
 
 def _settings(args: argparse.Namespace, row: Format) -> ExportSettings:
@@ -87,7 +126,7 @@ def _settings(args: argparse.Namespace, row: Format) -> ExportSettings:
     return ExportSettings(**given)
 
 
-def _counted(clips: Sequence[ClipResults]) -> str:
+def _counted(clips: Sequence[ExportClip]) -> str:
     frames = sum(len(clip.numbers) for clip in clips)
     parts = ((len(clips), "clip"), (frames, "frame"))
     return ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in parts)

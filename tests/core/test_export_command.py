@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from core.export_fakes import files_of, footage, write_results
+from core.export_fakes import COUNT, files_of, footage, write_results
+from core.project_fakes import CORRECTED, RANGE, snapshot
 
+from moca_core.annotations.saving import Project
 from moca_core.cli import DONE, FAILED, STOPPED, USAGE, main
 from moca_core.commands import export
 from moca_core.evaluation.layouts.exporting import TREES
@@ -22,6 +26,23 @@ def clip(tmp_path_factory) -> Path:
 @pytest.fixture
 def results(clip, tmp_path) -> Path:
     return write_results(tmp_path / "farm", clip)
+
+
+def save_project(clip: Path, name: str, **changes) -> Path:
+    """A project of `clip` beside it, by its file."""
+    path = clip.with_name(f"{name}.moca.json")
+    for _ in Project(path).save(replace(snapshot(clip), **changes)):
+        pass
+    return path
+
+
+@pytest.fixture
+def project(clip, tmp_path) -> Path:
+    """A project with its clip in a folder of their own."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    shutil.copy(clip, folder / "farm.mp4")
+    return save_project(folder / "farm.mp4", "farm")
 
 
 def run(*words: object) -> int:
@@ -104,3 +125,83 @@ def test_ctrl_c_leaves_nothing(results, tmp_path, capsys, monkeypatch):
 
 def test_the_command_knows_the_trees_that_can_be_written():
     assert tuple(TREES) == export.TREES
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_of_a_project(name, project, tmp_path, capsys):
+    extra = ("--tree", "s4") if name == "avsbench" else ()
+    assert run(project, "--format", name, "--out", tmp_path / "out", *extra) == DONE
+    said = capsys.readouterr()
+    assert said.out == f"{project}: 1 clip, 60 frames read, {name} -> {tmp_path / 'out'}\n"
+    assert len(files_of(tmp_path / "out")) > 1
+
+
+@pytest.mark.parametrize(
+    ("words", "frames"),
+    [
+        (("--start", "1", "--end", "2.5"), list(range(10, 25))),
+        (("--range",), list(range(RANGE[0], RANGE[1] + 1))),
+        (("--corrected-only",), list(CORRECTED)),
+        (("--corrected-only", "--end", "3"), [5, 15, 25]),
+    ],
+)
+def test_a_part_of_a_project(project, tmp_path, words, frames):
+    assert run(project, "--format", "png", "--out", tmp_path / "out", "--quiet", *words) == DONE
+    files = sorted((tmp_path / "out" / "farm" / "union").iterdir())
+    assert [int(path.stem[6:]) for path in files] == frames
+
+
+def test_a_part_of_results(clip, tmp_path):
+    """Also of the frames between, where the clip says which these are."""
+    results = write_results(tmp_path / "farm", clip, frames="all")
+    words = ("--format", "png", "--start", "1.5", "--end", "2.5", "--quiet")
+    assert run(results, "--out", tmp_path / "out", *words) == DONE
+    files = sorted((tmp_path / "out" / "farm" / "union").iterdir())
+    assert [int(path.stem[6:]) for path in files] == list(range(15, 25))
+    assert run(results, "--out", tmp_path / "film", *words, "--format", "matte") == DONE
+    gone = write_results(tmp_path / "gone", Path("gone.mp4"))
+    assert run(gone, "--out", tmp_path / "keys", *words) == DONE
+    assert len(files_of(tmp_path / "keys" / "gone" / "union")) == 1
+
+
+def test_a_folder_of_projects(clip, project, tmp_path, capsys):
+    """Each finds its clip; one without a result, or without a corrected frame, is left out."""
+    save_project(project.with_name("farm.mp4"), "barn", labels={})
+    save_project(project.with_name("farm.mp4"), "new", labels={}, results={})
+    words = (project.parent, "--format", "coco", "--quiet")
+    assert run(*words, "--out", tmp_path / "all") == DONE
+    assert "new.moca.json: no frame has a result: left out" in capsys.readouterr().err
+    table = json.loads((tmp_path / "all" / "annotations.json").read_text())
+    assert {row["clip"] for row in table["images"]} == {"barn", "farm"}
+    assert len(table["images"]) == 2 * COUNT
+    assert run(*words, "--out", tmp_path / "some", "--corrected-only") == DONE
+    assert "barn: no corrected frame: left out" in capsys.readouterr().err
+    table = json.loads((tmp_path / "some" / "annotations.json").read_text())
+    assert {row["clip"] for row in table["images"]} == {"farm"}
+
+
+def test_the_clip_of_a_project_is_found_or_named(project, tmp_path, capsys):
+    moved = tmp_path / "elsewhere.mp4"
+    project.with_name("farm.mp4").rename(moved)
+    words = (project, "--format", "coco", "--out", tmp_path / "out", "--quiet")
+    assert run(*words) == FAILED
+    assert "farm.mp4: the clip isn't there any more" in capsys.readouterr().err
+    assert run(*words, "--clip", moved) == DONE
+
+
+def test_what_a_project_cannot_give(project, results, tmp_path, capsys):
+    words = ("--format", "png", "--out", tmp_path / "out")
+    empty = save_project(project.with_name("farm.mp4"), "empty", labels={}, results={})
+    assert run(empty, *words) == FAILED
+    assert "empty.moca.json: no frame has a result" in capsys.readouterr().err
+    assert run(results, *words, "--corrected-only") == FAILED
+    assert "results of `moca segment` have no corrected frames" in capsys.readouterr().err
+    assert run(project, *words, "--start", "9") == FAILED
+    assert "farm: no frame with a result from 9 s on" in capsys.readouterr().err
+    assert run(project, *words, "--start", "2", "--end", "1") == FAILED
+    assert "2 to 1 s: no part of a clip" in capsys.readouterr().err
+    project.write_text("{")
+    assert run(project, *words) == FAILED
+    said = capsys.readouterr().err
+    assert "farm.moca.json" in said
+    assert not (tmp_path / "out").exists()
