@@ -40,6 +40,7 @@ from moca_gui.opener import Opener, open_video
 from moca_gui.panels.inspector import Inspector
 from moca_gui.panels.log import LogPanel
 from moca_gui.panels.objects import ObjectsPanel
+from moca_gui.panels.proposals import ProposalsPanel
 from moca_gui.panels.recent import RecentMenu
 from moca_gui.panels.start import StartPage
 from moca_gui.panels.status import StatusBar
@@ -58,7 +59,7 @@ from moca_gui.stage import Stage
 from moca_gui.thresholds.deciding import Moved
 from moca_gui.thresholds.panel import ThresholdsPanel
 from moca_gui.tuning.source import LocalTuning, TuningSource
-from moca_gui.views.frame_view import FrameView
+from moca_gui.views.side_by_side import SideBySide
 from moca_gui.weights import ManagedWeights, WeightsSource
 
 if TYPE_CHECKING:
@@ -141,7 +142,9 @@ class MainWindow(QMainWindow):
             *(self, services.matching, self.pool, self.session, self.settings, self.dialogs),
             *(self.encoders, self.adapters, self.clips.ask_open),
         )
-        self.docks = make_docks(self, self.objects, self.inspector, self.thresholds, self.log)
+        self.docks = make_docks(
+            self, self.objects, self.inspector, self.thresholds, self.proposals, self.log
+        )
         self.menus = fill_menus(self.menuBar(), self.actions_by_name)
         self.recent_menu = RecentMenu(self.state, self.open_path, self.menus["File"])
         self.menus["File"].insertMenu(self.actions_by_name["close_clip"], self.recent_menu)
@@ -162,18 +165,22 @@ class MainWindow(QMainWindow):
     # -- assembly -----------------------------------------------------------------------------
 
     def _make_parts(self) -> None:
-        self.view = FrameView(self.theme)
+        self.views = SideBySide(self.theme)
+        self.view = self.views.left
         self.start_page = StartPage(self.state, self.view)
         self.transport = Transport(self.session, self.player, self.actions_by_name, self.theme)
         self.timeline = Timeline(self.session, self.player, self.sound, self.theme)
         self.objects = ObjectsPanel(self.session, self.settings, self.actions_by_name, self.theme)
-        self.inspector = Inspector(self.session)
+        self.inspector = Inspector(self.session, self.settings)
+        self.proposals = ProposalsPanel(self.session)
         self.thresholds = ThresholdsPanel(self.session, self.runner)
-        self.stage = Stage(self.session, self.view, self.inspector)
+        self.stage = Stage(
+            *(self.session, self.views, self.inspector, self.proposals, self.settings)
+        )
         self.log = LogPanel()
         self.status = StatusBar(self.session)
         self.setStatusBar(self.status)
-        self.setCentralWidget(stack_body(self.view, self.transport, self.timeline))
+        self.setCentralWidget(stack_body(self.views, self.transport, self.timeline))
 
     def _add_dock_actions(self) -> None:
         self.menus["View"].addSeparator()
@@ -283,7 +290,7 @@ class MainWindow(QMainWindow):
                 self.actions_by_name[row.name].setIcon(icon(row.icon, theme))
         self.run_button.setIcon(icon("run", theme, theme.on_accent))
         self.inspector.refresh()
-        for part in (self.view, self.transport, self.timeline, self.thresholds):
+        for part in (self.views, self.transport, self.timeline, self.thresholds):
             part.set_theme(theme)
         for part in (self.fine_tune, self.matching):
             part.set_theme(theme)

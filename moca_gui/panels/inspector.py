@@ -1,79 +1,59 @@
-"""The inspector: which map lies over the frame, and what is under the cursor."""
+"""The inspector: which map lies over the frame, how strongly, and what is under the cursor."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
     QFormLayout,
+    QFrame,
+    QHBoxLayout,
     QLabel,
     QListWidget,
     QListWidgetItem,
+    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
 
+from moca_gui.overlays import AVERAGE, OVERLAYS, Overlay, attention_blocks, overlay
 from moca_gui.session import Session
-
-
-@dataclass(frozen=True)
-class Overlay:
-    """One row: what can lie over the frame.
-
-    Attributes
-    ----------
-    name : how the program calls it.
-    text : what the user reads.
-    map_name : key of `FrameResult.maps`; empty for the masks.
-    labels : what the numbers of a map of labels count (`clusters`); empty for a map of values.
-    bare_zero : the label 0 means nothing, and is left transparent.
-    hint : one line that explains it.
-    """
-
-    name: str
-    text: str
-    map_name: str = ""
-    labels: str = ""
-    bare_zero: bool = False
-    hint: str = ""
-
-
-# In the order of the keys 1 to 6.
-OVERLAYS = (
-    Overlay("masks", "Masks", hint="The sounding objects"),
-    Overlay("evidence", "Evidence", "evidence", hint="How well each place fits the sound"),
-    Overlay("region", "Region", "region", hint="What the evidence claims, before the proposals"),
-    Overlay("saliency", "Saliency", "saliency", hint="What stands out, whatever it sounds like"),
-    Overlay("clusters", "Clusters", "clusters", "clusters", hint="Places with like features"),
-    Overlay(
-        "proposals",
-        "Proposals",
-        "proposals",
-        "proposals",
-        True,
-        "The masks to choose from; smaller ones lie on top",
-    ),
-)
-_ROWS = {row.name: row for row in OVERLAYS}
-
-
-def overlay(name: str) -> Overlay:
-    """The row called `name`."""
-    return _ROWS[name]
+from moca_gui.settings import Settings
+from moca_gui.sliders import KeySlider
 
 
 class Inspector(QWidget):
-    """Chooses the overlay; greys out the maps that the frame doesn't have."""
+    """Chooses the overlay; greys out the maps that the frame doesn't have.
+
+    Signals: `overlay_changed(name)`; `view_changed` when another block's attention is chosen, or
+    what lies left of it; `opacity_moved(setting, value)` while the slider moves.
+    """
 
     overlay_changed = Signal(str)
+    view_changed = Signal()
+    opacity_moved = Signal(str, float)
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, settings: Settings) -> None:
         super().__init__()
         self.setObjectName("surface")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self.session = session
+        self.session, self._settings = session, settings
         self.current = OVERLAYS[0].name
+        self._block = ""  # of which attention is shown, as text; empty for the average
+        self._make_list()
+        self._make_choices()
+        self._make_facts()
+        self._lay_out()
+        session.frame_changed.connect(self.refresh)
+        session.clip_changed.connect(self.refresh)
+        session.result_changed.connect(self._on_result)
+        settings.changed.connect(lambda key: self._show_opacity())
+        self.refresh()
+
+    # -- assembly -----------------------------------------------------------------------------
+
+    def _make_list(self) -> None:
         self.list = QListWidget()
         self.list.setAccessibleName("Overlay")
         self.list.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -88,49 +68,104 @@ class Inspector(QWidget):
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.currentRowChanged.connect(lambda row: self.choose(OVERLAYS[row].name))
+
+    def _make_choices(self) -> None:
         self.note = QLabel()
         self.note.setObjectName("dim")
         self.note.setWordWrap(True)
         self.note.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.note.setContentsMargins(10, 2, 10, 4)
         # Room for its longest text, so that nothing below moves when it changes.
         self.note.setFixedHeight(3 * self.note.fontMetrics().lineSpacing() + 6)
-        self.pixel = QLabel("-")
-        self.value = QLabel("-")
-        self.window_s = QLabel("-")
-        self.kind = QLabel("-")
+        self.block = QComboBox()
+        self.block.setAccessibleName("Attention of")
+        self.block.setToolTip("The attention of one adapted block, or the mean of all")
+        self.block.activated.connect(self._choose_block)
+        self.masks_left = QCheckBox("Masks on the left")
+        self.masks_left.setChecked(True)
+        self.masks_left.setToolTip("Show the masks in the left picture, or the plain frame")
+        self.masks_left.toggled.connect(lambda _: self.view_changed.emit())
+        self.masks_left.hide()
+        self.opacity = KeySlider(Qt.Orientation.Horizontal)
+        self.opacity.setRange(0, 100)
+        self.opacity.setPageStep(10)
+        self.opacity.setAccessibleName("Opacity, in percent")
+        self.opacity.setToolTip("How strongly this covers the picture; masks keep their outlines")
+        self.opacity.valueChanged.connect(self._slide)
+        self.opacity.sliderReleased.connect(self._keep_opacity)
+        self.per_cent = QLabel()
+        self.per_cent.setFixedWidth(self.per_cent.fontMetrics().horizontalAdvance("100 %") + 4)
+
+    def _make_facts(self) -> None:
+        self.pixel, self.object, self.value = QLabel("-"), QLabel("-"), QLabel("-")
+        self.window_s, self.kind = QLabel("-"), QLabel("-")
+
+    def _lay_out(self) -> None:
+        slider = QHBoxLayout()
+        slider.setSpacing(8)
+        slider.addWidget(self.opacity, 1)
+        slider.addWidget(self.per_cent)
         form = QFormLayout()
         form.setContentsMargins(10, 4, 10, 8)
         form.setHorizontalSpacing(16)
+        self.block_head = QLabel("Block")
+        self.block_head.setObjectName("dim")
+        form.addRow(self.block_head, self.block)
+        heading = QLabel("Opacity")
+        heading.setObjectName("dim")
+        form.addRow(heading, slider)
+        form.addRow(self.masks_left)
         for text, label in (
             ("Frame", self.kind),
             ("Sound", self.window_s),
             ("Pixel", self.pixel),
+            ("Object", self.object),
             ("Value", self.value),
         ):
             label.setAccessibleName(text)
             head = QLabel(text)
             head.setObjectName("dim")
             form.addRow(head, label)
-        self.note.setContentsMargins(10, 2, 10, 4)
+        inside = QWidget()
+        inside.setObjectName("surface")
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(4, 4, 4, 0)
+        column.addWidget(self.list)
+        column.addWidget(self.note)
+        column.addLayout(form)
+        column.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(inside)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 4, 4, 0)
-        layout.addWidget(self.list)
-        layout.addWidget(self.note)
-        layout.addLayout(form)
-        layout.addStretch(1)
-        session.frame_changed.connect(self.refresh)
-        session.clip_changed.connect(self.refresh)
-        session.result_changed.connect(self._on_result)
-        self.refresh()
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(area)
+
+    # -- what is chosen -----------------------------------------------------------------------
 
     @property
     def titles(self) -> list[str]:
         """The names of the overlays, in the order of their keys."""
         return [row.text for row in OVERLAYS]
 
-    def _on_result(self, frame: int) -> None:
-        if frame in (-1, self.session.frame):
-            self.refresh()
+    @property
+    def chosen(self) -> Overlay:
+        """The row of the overlay that is chosen."""
+        return overlay(self.current)
+
+    @property
+    def map_name(self) -> str:
+        """Key of the chosen map in `FrameResult.maps`; empty for the masks."""
+        name = self.chosen.map_name
+        return f"{name} {self._block}" if name == AVERAGE and self._block else name
+
+    @property
+    def title(self) -> str:
+        """What the chosen map is called where it is drawn."""
+        text = self.chosen.text
+        return text if self.map_name == self.chosen.map_name else f"{text}, block {self._block}"
 
     def choose(self, name: str) -> None:
         """Put the overlay `name` over the frame."""
@@ -140,6 +175,41 @@ class Inspector(QWidget):
         self.refresh()
         self.overlay_changed.emit(name)
 
+    def _choose_block(self, at: int) -> None:
+        self._block = str(self.block.itemData(at))
+        self.view_changed.emit()
+
+    def set_side_by_side(self, on: bool) -> None:
+        """Offer what two pictures side by side can show."""
+        self.masks_left.setVisible(on)
+
+    # -- opacity ------------------------------------------------------------------------------
+
+    @property
+    def _opacity_key(self) -> str:
+        return "map_opacity" if self.chosen.map_name else "mask_opacity"
+
+    def _show_opacity(self) -> None:
+        value = round(100 * self._settings.get(self._opacity_key))
+        with QSignalBlocker(self.opacity):
+            self.opacity.setValue(value)
+        self.per_cent.setText(f"{value} %")
+
+    def _slide(self, value: int) -> None:
+        self.per_cent.setText(f"{value} %")
+        self.opacity_moved.emit(self._opacity_key, value / 100)
+        if not self.opacity.isSliderDown():
+            self._keep_opacity()
+
+    def _keep_opacity(self) -> None:
+        self._settings.set(self._opacity_key, self.opacity.value() / 100)
+
+    # -- the frame on screen ------------------------------------------------------------------
+
+    def _on_result(self, frame: int) -> None:
+        if frame in (-1, self.session.frame):
+            self.refresh()
+
     def refresh(self) -> None:
         """Show the facts of the frame on screen."""
         result = self.session.result
@@ -148,16 +218,18 @@ class Inspector(QWidget):
             item = self.list.item(index)
             there = not row.map_name or row.map_name in maps
             item.setForeground(self.palette().text() if there else self.palette().placeholderText())
-        chosen = overlay(self.current)
-        missing = bool(chosen.map_name) and chosen.map_name not in maps
-        self.note.setText(chosen.hint)
-        values = maps.get(chosen.map_name)
-        if values is not None and not chosen.labels and values.min(initial=0.0) < 0:
-            self.note.setText(f"{chosen.hint}; below 0, worse than the picture does on average")
-        if missing:
-            self.note.setText(
-                "Run on this frame (R) makes it; Run > Keep maps keeps those of all key frames."
-            )
+        self._show_blocks(attention_blocks(maps))
+        chosen = self.chosen
+        values = maps.get(self.map_name)
+        text = chosen.hint
+        if chosen.map_name and values is None:
+            made_with = f" with {chosen.needs}" if chosen.needs else ""
+            text = f"Run on this frame (R){made_with} makes it; "
+            text += "Run > Keep maps keeps those of all key frames."
+        elif values is not None and not chosen.labels and values.min(initial=0.0) < 0:
+            text += "; below 0, worse than the picture does on average"
+        self.note.setText(text)
+        self._show_opacity()
         kind = "not run"
         if result is not None:
             kind = "key frame" if result.key else "followed by motion"
@@ -166,11 +238,33 @@ class Inspector(QWidget):
         window = self.session.current_window_s()
         self.window_s.setText(f"{window[0]:.2f} s to {window[1]:.2f} s" if window else "-")
 
-    def show_cursor(self, pixel: tuple[int, int] | None, value: float | None) -> None:
-        """Show the pixel under the cursor, and the map's value there."""
-        self.pixel.setText(f"{pixel[0]}, {pixel[1]}" if pixel else "-")
-        self.show_value(value)
+    def _show_blocks(self, blocks: list[int]) -> None:
+        """Offer the adapted blocks of this frame while their attention is chosen."""
+        offered = bool(blocks) and self.chosen.map_name == AVERAGE
+        self.block.setVisible(offered)
+        self.block_head.setVisible(offered)
+        if not offered:
+            return
+        choices = [("Mean of all", ""), *((f"Block {number}", str(number)) for number in blocks)]
+        if [self.block.itemData(at) for at in range(self.block.count())] != [c[1] for c in choices]:
+            self.block.clear()
+            for text, data in choices:
+                self.block.addItem(text, data)
+        if self._block not in dict(choices).values():
+            self._block = ""  # another adapter's
+        self.block.setCurrentIndex(self.block.findData(self._block))
 
-    def show_value(self, value: float | None) -> None:
-        """Show the map's value under the cursor, which also changes while the cursor rests."""
-        self.value.setText("-" if value is None else f"{value + 0.0:.4g}")
+    def show_cursor(self, pixel: tuple[int, int] | None, found: str, value: float | None) -> None:
+        """Show the pixel under the cursor, the object there, and the map's value."""
+        self.pixel.setText(f"{pixel[0]}, {pixel[1]}" if pixel else "-")
+        self.object.setText(found or "-")
+        self.value.setText(self._value_text(value))
+
+    def _value_text(self, value: float | None) -> str:
+        """The map's value, and of a proposal what became of it."""
+        text = self.chosen.value_text(value)
+        if self.chosen.name != "proposals" or not value:
+            return text
+        notes = self.session.results.proposals(self.session.frame)
+        taken = any(note.taken for note in notes if note.number == int(value))
+        return f"{text}, taken" if taken else f"{text}, not taken"

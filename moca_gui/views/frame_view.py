@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor
-from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QCursor, QImage, QMouseEvent, QPainter, QPaintEvent, QWheelEvent
+from PySide6.QtGui import (
+    QColor,
+    QImage,
+    QMouseEvent,
+    QPainter,
+    QPainterPath,
+    QPaintEvent,
+    QWheelEvent,
+)
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from moca_core.annotations.model import PackedResult
 from moca_gui.theme import Theme
+from moca_gui.views.frame_tool import FrameTool
 from moca_gui.views.overlay import (
-    MAP_OPACITY,
     DrawnMap,
     DrawnObject,
     draw_object,
@@ -22,61 +32,30 @@ from moca_gui.views.overlay import (
     paint_colour_bar,
     paint_legend,
     paint_object,
+    paint_outline,
+    paint_pointer,
+    rounded,
 )
 
 ZOOM_STEP = 1.25
-MAX_ZOOM = 32.0
+LEAST_ZOOM, MAX_ZOOM = 0.05, 32.0
 # From this magnification on, pixels are shown as squares, to be judged one by one.
 SQUARES_FROM = 8.0
 
-
-class FrameTool(Protocol):
-    """What the buttons but the middle one do over the frame, and what is painted meanwhile."""
-
-    @property
-    def cursor(self) -> QCursor:
-        """The mouse's look over the frame."""
-        ...
-
-    @property
-    def covered(self) -> int | None:
-        """Number of the object that the tool paints itself."""
-        ...
-
-    def press(self, event: QMouseEvent) -> None:
-        """A button went down."""
-        ...
-
-    def move(self, event: QMouseEvent) -> None:
-        """The mouse moved, with or without a button."""
-        ...
-
-    def release(self, event: QMouseEvent) -> None:
-        """A button went up."""
-        ...
-
-    def double_click(self, event: QMouseEvent) -> None:
-        """A button went down for the second time; its first press was told by `press`."""
-        ...
-
-    def wheel(self, event: QWheelEvent) -> bool:
-        """The wheel was turned without Ctrl; whether that meant anything."""
-        ...
-
-    def leave(self) -> None:
-        """The mouse left the frame."""
-        ...
-
-    def paint(self, painter: QPainter, rect: QRectF) -> None:
-        """Paint over the frame, which lies at `rect` in widget pixels."""
-        ...
+Pixel = tuple[int, int]
+"""x and y of a pixel of the frame."""
 
 
 class FrameView(QWidget):
-    """Shows one frame, its result and a map. Give it all of a frame at once by `show_frame`."""
+    """Shows one frame, its result and a map. Give it all of a frame at once by `show_frame`.
 
-    hovered = Signal(object)  # (x, y) in pixels of the frame, or None
-    zoom_changed = Signal(float)
+    Signals: `hovered(pixel)` and `pressed(pixel)` with (x, y) in pixels of the frame, or None
+    outside of it; `viewport_changed` when another part of the frame is shown.
+    """
+
+    hovered = Signal(object)
+    pressed = Signal(object)
+    viewport_changed = Signal()
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -87,6 +66,7 @@ class FrameView(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.overlays_shown = True
+        self.mask_opacity, self.map_opacity = 0.38, 0.62
         self._theme = theme
         self._image: QImage | None = None
         self._result: PackedResult | None = None
@@ -96,7 +76,9 @@ class FrameView(QWidget):
         self._zoom = 0.0  # 0: fit
         self._centre = QPointF()
         self._grabbed: QPointF | None = None
-        self._cursor: tuple[int, int] | None = None
+        self._cursor: Pixel | None = None
+        self._pointer: Pixel | None = None
+        self._marked = QPainterPath()
         self._tool: FrameTool | None = None
         self._selected: int | None = None
 
@@ -145,6 +127,21 @@ class FrameView(QWidget):
         """Draw the outline of an object stronger."""
         self._selected = number
         self.update()
+
+    def set_opacity(self, masks: float, maps: float) -> None:
+        """Paint masks and maps so strongly, 0 to 1."""
+        self.mask_opacity, self.map_opacity = masks, maps
+        self.update()
+
+    def mark(self, outlines: Sequence[NDArray[np.float32]]) -> None:
+        """Draw a line along closed polygons (n, 2) in pixels of the frame, over everything."""
+        self._marked = rounded(outlines)
+        self.update()
+
+    @property
+    def marked(self) -> QRectF:
+        """What `mark` draws lies in here, in pixels of the frame; empty if there is nothing."""
+        return self._marked.boundingRect()
 
     @property
     def drawn_numbers(self) -> list[int]:
@@ -197,7 +194,7 @@ class FrameView(QWidget):
         top = self.height() / 2 - self._centre.y() * scale
         return QRectF(left, top, width, height)
 
-    def to_frame(self, point: QPointF) -> tuple[int, int] | None:
+    def to_frame(self, point: QPointF) -> Pixel | None:
         """Frame pixel under a widget point, None outside the frame."""
         if self._image is None:
             return None
@@ -216,6 +213,20 @@ class FrameView(QWidget):
         if self._image is not None:
             self._centre = QPointF(self._image.width() / 2, self._image.height() / 2)
         self.update()
+        self.viewport_changed.emit()
+
+    @property
+    def place(self) -> tuple[float, tuple[float, float] | None]:
+        """The magnification and the pixel in the middle; (0, None) where the whole frame fits."""
+        return (self._zoom, (self._centre.x(), self._centre.y())) if self._zoom else (0.0, None)
+
+    def set_place(self, zoom: float, centre: tuple[float, float] | None) -> None:
+        """Show the part of the frame that `place` told."""
+        if not zoom or centre is None:
+            self.fit()
+            return
+        self._zoom = min(max(zoom, LEAST_ZOOM), MAX_ZOOM)
+        self._move_to(QPointF(*centre))
         self.zoom_changed.emit(self.scale)
 
     def zoom_by(self, steps: float, at: QPointF | None = None) -> None:
@@ -225,14 +236,18 @@ class FrameView(QWidget):
         at = at or QPointF(self.width() / 2, self.height() / 2)
         old, rect = self.scale, self.frame_rect()
         point = QPointF((at.x() - rect.left()) / old, (at.y() - rect.top()) / old)
-        self._zoom = min(max(old * ZOOM_STEP**steps, 0.05), MAX_ZOOM)
+        self._zoom = min(max(old * ZOOM_STEP**steps, LEAST_ZOOM), MAX_ZOOM)
         self._move_to(
             QPointF(
                 point.x() - (at.x() - self.width() / 2) / self._zoom,
                 point.y() - (at.y() - self.height() / 2) / self._zoom,
             )
         )
-        self.zoom_changed.emit(self.scale)
+
+    def follow(self, other: FrameView) -> None:
+        """Show the same part of the frame as another view of the same size."""
+        self._zoom, self._centre = other._zoom, QPointF(other._centre)
+        self.update()
 
     def _move_to(self, centre: QPointF) -> None:
         if self._image is not None:
@@ -241,6 +256,7 @@ class FrameView(QWidget):
                 min(max(centre.y(), 0.0), self._image.height()),
             )
         self.update()
+        self.viewport_changed.emit()
 
     # -- events -------------------------------------------------------------------------------
 
@@ -259,6 +275,8 @@ class FrameView(QWidget):
             self.setCursor(Qt.CursorShape.ClosedHandCursor)
         elif self._tool is not None and self._image is not None:
             self._tool.press(event)
+        if event.button() == Qt.MouseButton.LeftButton:
+            self.pressed.emit(self.to_frame(event.position()))
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         if event.button() == Qt.MouseButton.MiddleButton:
@@ -289,19 +307,26 @@ class FrameView(QWidget):
             self._tool.leave()
         self._hover(None)
 
-    def _hover(self, pixel: tuple[int, int] | None) -> None:
+    def _hover(self, pixel: Pixel | None) -> None:
         if pixel != self._cursor:
             self._cursor = pixel
             self.hovered.emit(pixel)
             if self._map is not None:
                 self.update()
 
+    def set_pointer(self, pixel: Pixel | None) -> None:
+        """Show where the cursor is in another view of the same frame."""
+        if pixel != self._pointer:
+            self._pointer = pixel
+            self.update()
+
     def map_value(self) -> float | None:
-        """Value of the shown map under the cursor."""
-        if self._map is None or self._cursor is None or self._image is None:
+        """Value of the shown map under the cursor, or where it is in the view beside this."""
+        at = self._cursor or self._pointer
+        if self._map is None or at is None or self._image is None:
             return None
         rows, columns = self._map.values.shape
-        x, y = self._cursor
+        x, y = at
         row = y * rows // self._image.height()
         return float(self._map.values[row, x * columns // self._image.width()])
 
@@ -319,6 +344,9 @@ class FrameView(QWidget):
             self._paint_overlays(painter, rect, visible, smooth)
         if self._tool is not None:
             self._tool.paint(painter, rect)
+        if self._pointer is not None:
+            x, y = self._pointer
+            paint_pointer(painter, rect.topLeft() + QPointF(x + 0.5, y + 0.5) * self.scale)
 
     def _paint_overlays(
         self, painter: QPainter, rect: QRectF, visible: QRectF, smooth: bool
@@ -328,7 +356,7 @@ class FrameView(QWidget):
         scale = rect.width() / self._image.width()
         if self._map is not None:
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, not self._map.discrete)
-            painter.setOpacity(MAP_OPACITY)
+            painter.setOpacity(self.map_opacity)
             painter.drawImage(rect, self._map.image)
             painter.setOpacity(1.0)
         painter.save()
@@ -337,7 +365,10 @@ class FrameView(QWidget):
         covered = self._tool.covered if self._tool is not None else None
         for item in self._objects:
             if item.number != covered:
-                paint_object(painter, item, smooth, strong=item.number == self._selected)
+                strong = item.number == self._selected
+                paint_object(painter, item, smooth, self.mask_opacity, strong)
+        if not self._marked.isEmpty():
+            paint_outline(painter, self._marked, QColor("white"))
         painter.restore()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
         legend = legend_box(painter, self._objects, visible.topLeft() + QPointF(12, 12))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,9 @@ from moca_core.annotations.model import PackedObject
 from moca_gui.colormaps import OBJECT_COLOURS, apply, object_colour, table
 from moca_gui.theme import contrast
 
-FILL_OPACITY = 0.38
 ROUNDING_PX = 3.0  # pixels of the frame; hides the stairs of small frames shown large
-MAP_OPACITY = 0.62
+_POINTER_PX = (5.0, 14.0)  # where the arms of the mirrored cursor begin and end
+_BAR_WIDTH_PX = 200.0
 # Labels lie on pictures of any brightness, so they bring their own ground in both themes.
 _GROUND = QColor(14, 17, 20, 205)
 _TEXT = QColor("#f2f4f6")
@@ -24,7 +25,7 @@ _DIM = QColor("#b4bcc6")
 
 @dataclass(frozen=True, eq=False)
 class DrawnObject:
-    """One mask ready to paint: its tinted picture, where it goes, its outline."""
+    """One mask ready to paint: its picture in its colour, where it goes, its outline."""
 
     number: int
     name: str
@@ -46,6 +47,7 @@ class DrawnMap:
     low: float
     high: float
     labels: str = ""  # what a map of labels counts; empty for a map of values
+    unit: str = ""
 
     @property
     def discrete(self) -> bool:
@@ -60,31 +62,33 @@ class DrawnMap:
 
 
 def draw_object(item: PackedObject) -> DrawnObject:
-    """Unpack a mask and tint it."""
+    """Unpack a mask and colour it."""
     colour = QColor(object_colour(item.number))
     crop = item.crop()
-    alpha = FILL_OPACITY
     # ARGB32 premultiplied, one uint32 a pixel.
-    value = int(alpha * 255) << 24
-    for shift, channel in ((16, colour.red()), (8, colour.green()), (0, colour.blue())):
-        value |= int(channel * alpha) << shift
-    pixels = np.where(crop, np.uint32(value), np.uint32(0))  # (h, w)
+    pixels = np.where(crop, np.uint32(colour.rgb()), np.uint32(0))  # (h, w)
     height, width = pixels.shape
     fill = QImage(
         pixels.data, width, height, 4 * width, QImage.Format.Format_ARGB32_Premultiplied
     ).copy()
-    outline = QPainterPath()
-    for polygon in item.outlines:
-        add_rounded(outline, polygon)
     x0, y0, _, _ = item.box
     rows, columns = np.nonzero(crop)
     anchor = QPointF(x0, y0)
     if len(rows):
         top = int(rows.min())
         anchor = QPointF(x0 + float(np.median(columns[rows == top])), y0 + top)
+    outline = rounded(item.outlines)
     return DrawnObject(
         item.number, item.name, item.score, colour, fill, QPointF(x0, y0), outline, anchor
     )
+
+
+def rounded(polygons: Sequence[NDArray[np.float32]]) -> QPainterPath:
+    """Closed polygons (n, 2) as one path with rounded corners."""
+    path = QPainterPath()
+    for polygon in polygons:
+        add_rounded(path, polygon)
+    return path
 
 
 def add_rounded(path: QPainterPath, polygon: NDArray[np.float32]) -> None:
@@ -103,10 +107,12 @@ def add_rounded(path: QPainterPath, polygon: NDArray[np.float32]) -> None:
     path.closeSubpath()
 
 
-def draw_map(title: str, values: NDArray, labels: str = "", bare_zero: bool = False) -> DrawnMap:
+def draw_map(
+    title: str, values: NDArray, labels: str = "", bare_zero: bool = False, unit: str = ""
+) -> DrawnMap:
     """Colour a map (h, w): viridis, or one colour a label where `labels` says what they count.
 
-    With `bare_zero` the label 0 stays transparent.
+    With `bare_zero` the label 0 stays transparent; `unit` says how a value is to be read.
     """
     values = np.asarray(values)
     finite = values[np.isfinite(values)]
@@ -122,7 +128,7 @@ def draw_map(title: str, values: NDArray, labels: str = "", bare_zero: bool = Fa
         rgba[values == 0] = 0
     image = QImage(rgba.data, width, height, 4 * width, QImage.Format.Format_RGBA8888)
     image = image.convertToFormat(QImage.Format.Format_ARGB32_Premultiplied)
-    return DrawnMap(title, values, image, low, high, labels)
+    return DrawnMap(title, values, image, low, high, labels, unit)
 
 
 def count_labels(item: DrawnMap) -> int:
@@ -131,19 +137,40 @@ def count_labels(item: DrawnMap) -> int:
     return int(np.count_nonzero(found)) if item.labels == "proposals" else len(found)
 
 
-def paint_object(painter: QPainter, item: DrawnObject, smooth: bool, strong: bool = False) -> None:
+def paint_object(
+    painter: QPainter, item: DrawnObject, smooth: bool, opacity: float, strong: bool = False
+) -> None:
     """Paint the tint and the outline, a wider one if `strong`; the painter is in frame pixels."""
     painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, smooth)
+    painter.setOpacity(opacity)
     painter.drawImage(item.origin, item.fill)
+    painter.setOpacity(1.0)
+    paint_outline(painter, item.outline, item.colour, 4.0 if strong else 2.0)
+
+
+def paint_outline(
+    painter: QPainter, outline: QPainterPath, colour: QColor, width: float = 2.0
+) -> None:
+    """Paint a line of `colour` that shows on any picture; the painter is in frame pixels."""
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
-    wider = 2.0 if strong else 0.0
-    for colour, width in ((QColor(0, 0, 0, 150), 4.0), (item.colour, 2.0)):
-        pen = QPen(colour, width + wider)
+    for line, wide in ((QColor(0, 0, 0, 150), width + 2.0), (colour, width)):
+        pen = QPen(line, wide)
         pen.setCosmetic(True)
         pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
         painter.setPen(pen)
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawPath(item.outline)
+        painter.drawPath(outline)
+
+
+def paint_pointer(painter: QPainter, at: QPointF) -> None:
+    """Paint where the cursor is in the picture beside this one: a cross that leaves `at` free."""
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+    near, far = _POINTER_PX
+    for colour, width in ((QColor(0, 0, 0, 190), 4.0), (_TEXT, 1.6)):
+        painter.setPen(QPen(colour, width, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
+        for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            arm = QPointF(x, y)
+            painter.drawLine(at + arm * near, at + arm * far)
 
 
 def readable_on(colour: QColor) -> QColor:
@@ -241,7 +268,12 @@ def paint_colour_bar(painter: QPainter, item: DrawnMap, area: QRectF, under: flo
     """Paint the scale of a map at the bottom right of `area`, with the value under the cursor."""
     metrics = QFontMetricsF(painter.font())
     line = metrics.height()
-    width, height = 160.0, 2 * line + 20 if item.discrete else 2 * line + 34
+    value = ""
+    if under is not None:
+        value = f"{int(under)}" if item.discrete else number_text(under, 3)
+    title = f"{item.title} ({item.unit})" if item.unit else item.title
+    needed = metrics.horizontalAdvance(f"{title}   {value or '0.000'}") + 24
+    width, height = max(_BAR_WIDTH_PX, needed), 2 * line + 20 if item.discrete else 2 * line + 34
     box = QRectF(area.right() - width - 12, area.bottom() - height - 12, width, height)
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(_GROUND)
@@ -249,10 +281,8 @@ def paint_colour_bar(painter: QPainter, item: DrawnMap, area: QRectF, under: flo
     inner = box.adjusted(12, 7, -12, -7)
     painter.setPen(_TEXT)
     head = QRectF(inner.left(), inner.top(), inner.width(), line)
-    painter.drawText(head, Qt.AlignmentFlag.AlignLeft, item.title)
-    if under is not None:
-        value = f"{int(under)}" if item.discrete else number_text(under, 3)
-        painter.drawText(head, Qt.AlignmentFlag.AlignRight, value)
+    painter.drawText(head, Qt.AlignmentFlag.AlignLeft, title)
+    painter.drawText(head, Qt.AlignmentFlag.AlignRight, value)
     if item.discrete:
         painter.setPen(_DIM)
         foot = QRectF(inner.left(), head.bottom() + 6, inner.width(), line)

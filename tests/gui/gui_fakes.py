@@ -22,6 +22,7 @@ from moca_core.types import (
     FrameEvent,
     FrameResult,
     NoteEvent,
+    ProposalNote,
     SegmentEvent,
     SoundingObject,
     StageEvent,
@@ -119,6 +120,7 @@ class FakeSegmenter:
     keeps: bool = False  # saves its results in the store, as the real method does
     names: tuple[str, str] = ("dog", "person")
     heard: tuple[tuple[str, float], ...] = (("dog", 0.91), ("person", 0.22))
+    attends: bool = False  # keeps the maps of an adapter
     falls_back_at: int = -1  # the frame before which the GPU's memory runs out
     settings: MatchSettings = field(default_factory=MatchSettings)
 
@@ -138,14 +140,24 @@ class FakeSegmenter:
             second = disc(height, width, width * 0.8, height * 0.35, radius * 0.7)
             objects.append(SoundingObject(2, self.names[1], 0.41, second))
         rows, columns = np.mgrid[:16, :16]
-        maps = {
+        maps: dict[str, np.ndarray] = {
             "evidence": np.exp(-((rows - 9) ** 2 + (columns - 6) ** 2) / 18).astype(np.float32),
             "clusters": ((rows // 6) * 2 + columns // 8).astype(np.int32),
+            "proposals": np.where(columns < 8, 1, np.where(rows < 8, 2, 0)).astype(np.int16),
         }
+        if self.attends:
+            blocks = {9: 0.25, 10: 0.75}
+            maps |= {f"attention {n}": np.full((4, 4), v, np.float32) for n, v in blocks.items()}
+            maps["attention"] = np.full((4, 4), 0.5, np.float32)
+        notes = (
+            ProposalNote(1, 0.97, 0.9, 0.7, 0.25, True, "taken", columns < 8),
+            ProposalNote(2, 0.8, 0.95, 0.2, 0.5, False, f"because {index}", rows < 8),
+        )
         return FrameResult(
             objects=tuple(objects),
             heard=self.heard,
             maps=maps if keep_maps else {},
+            proposals=notes if keep_maps else (),
             **base,
         )
 

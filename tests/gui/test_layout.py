@@ -67,7 +67,8 @@ def test_reset_puts_all_of_it_back(make_window, open_clip, monkeypatch):
     assert not window.docks["Log"].isVisible()
     assert not window.docks["Inspector"].isFloating()
     assert window.dockWidgetArea(window.docks["Objects"]) == Qt.DockWidgetArea.RightDockWidgetArea
-    assert window.tabifiedDockWidgets(window.docks["Inspector"]) == [window.docks["Thresholds"]]
+    behind = [window.docks[name] for name in ("Thresholds", "Proposals")]
+    assert window.tabifiedDockWidgets(window.docks["Inspector"]) == behind
     assert not window.docks["Inspector"].visibleRegion().isEmpty()
     assert window.size() == at_first[0]
     for name in ("Objects", "Inspector"):

@@ -363,10 +363,10 @@ def test_values_below_zero_have_a_place_on_the_bar(qtbot, under):
     assert item.share_of(7.0) == 1.0
     assert item.share_of(float("nan")) is None
     image = bar_of(item, under)
-    box = image.copy(228, 0, 160, 300)
-    assert box != bar_of(draw_map("Evidence", item.values - item.low), None).copy(228, 0, 160, 300)
+    box = image.copy(188, 0, 200, 300)
+    assert box != bar_of(draw_map("Evidence", item.values - item.low), None).copy(188, 0, 200, 300)
     # Nothing is painted beside the box.
-    outside = [image.pixelColor(x, y).lightness() for x in (220, 395) for y in range(0, 300, 3)]
+    outside = [image.pixelColor(x, y).lightness() for x in (180, 395) for y in range(0, 300, 3)]
     assert set(outside) == {0}
 
 

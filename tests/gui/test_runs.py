@@ -135,10 +135,11 @@ def test_run_on_the_frame_keeps_its_maps(window, open_clip, qtbot, segmenter):
     qtbot.mouseMove(window.view, centre)
     qtbot.waitUntil(lambda: window.inspector.pixel.text() == "32, 24", timeout=2000)
     expected = segmenter.result(12, keep_maps=True).maps["evidence"][8, 8]
-    assert float(window.inspector.value.text()) == pytest.approx(expected, rel=1e-3)
+    assert window.inspector.value.text() == f"{expected:.3f} (at most 1)"
+    assert window.inspector.object.text() == "-"
     qtbot.keyClick(window, Qt.Key.Key_5)  # another map under the resting pointer
     cluster = segmenter.result(12, keep_maps=True).maps["clusters"][8, 8]
-    assert window.inspector.value.text() == str(cluster)
+    assert window.inspector.value.text() == f"cluster {cluster}"
     qtbot.keyClick(window, Qt.Key.Key_1)
     assert window.inspector.value.text() == "-"
     assert window.view.drawn_numbers == [1]
@@ -297,7 +298,7 @@ def test_an_overlay_without_its_map_says_what_to_do(window, open_clip, qtbot):
     assert "Run on this frame" in window.inspector.note.text()
     qtbot.keyClick(window, Qt.Key.Key_R)
     qtbot.waitUntil(lambda: window.view.banner == "", timeout=4000)
-    assert window.inspector.note.text() == "How well each place fits the sound"
+    assert window.inspector.note.text().startswith("How well each place fits the sound")
 
 
 def test_a_clip_can_be_run_and_played_as_soon_as_it_is_open(window, open_clip, qtbot):
