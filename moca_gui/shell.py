@@ -40,15 +40,21 @@ def stack_body(view: QWidget, transport: QWidget, timeline: QWidget) -> QWidget:
 
 
 def make_docks(
-    window: QMainWindow, objects: QWidget, inspector: QWidget, thresholds: QWidget, log: QWidget
+    window: QMainWindow,
+    objects: QWidget,
+    inspector: QWidget,
+    thresholds: QWidget,
+    proposals: QWidget,
+    log: QWidget,
 ) -> dict[str, QDockWidget]:
-    """Dock the panels; the log is hidden at first, the thresholds are behind the inspector."""
+    """Dock the panels; the log is hidden at first, some are behind the inspector."""
     right = Qt.DockWidgetArea.RightDockWidgetArea
     docks = {}
     for title, widget, area in (
         ("Objects", objects, right),
         ("Inspector", inspector, right),
         ("Thresholds", thresholds, right),
+        ("Proposals", proposals, right),
         ("Log", log, Qt.DockWidgetArea.BottomDockWidgetArea),
     ):
         dock = QDockWidget(title, window)
@@ -60,6 +66,7 @@ def make_docks(
         docks[title] = dock
     docks["Log"].hide()
     window.tabifyDockWidget(docks["Inspector"], docks["Thresholds"])
+    window.tabifyDockWidget(docks["Thresholds"], docks["Proposals"])
     size_docks(window, docks)
     return docks
 

@@ -227,7 +227,6 @@ class FrameView(QWidget):
             return
         self._zoom = min(max(zoom, LEAST_ZOOM), MAX_ZOOM)
         self._move_to(QPointF(*centre))
-        self.zoom_changed.emit(self.scale)
 
     def zoom_by(self, steps: float, at: QPointF | None = None) -> None:
         """Zoom in (`steps` > 0) or out, keeping the point `at` (default: the middle) in place."""
