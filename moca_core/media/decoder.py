@@ -10,7 +10,8 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from moca_core.media.index import FrameIndex, tag_of
+from moca_core.media.index import FrameIndex
+from moca_core.media.packets import tag_of
 from moca_core.media.probe import open_container, safe_demux, video_stream
 
 # More threads hold back as many frames as there are threads, which a seek has to wait for.
@@ -27,7 +28,7 @@ class Decoder:
 
     def __init__(self, path: Path, index: FrameIndex) -> None:
         self._path = path
-        self._index = index
+        self.index = index
         self._container: InputContainer | None = None
         self._stream: VideoStream
         self._walk: Iterator[tuple[int, av.VideoFrame]] = iter(())
@@ -76,8 +77,8 @@ class Decoder:
     def _goes_on_to(self, rank: int) -> bool:
         if self._next_rank is None or rank < self._next_rank:
             return False
-        first = self._index.order_of_tag[int(self._index.tags[self._next_rank])]
-        start = int(self._index.starts[rank])
+        first = self.index.order_of_tag[int(self.index.tags[self._next_rank])]
+        start = int(self.index.starts[rank])
         if start <= first:
             return True
         saved = start - first
@@ -89,17 +90,17 @@ class Decoder:
         It is there twice unless decoding is careful already, which brings more frames out. The
         others are for streams that recover later than their key frame says.
         """
-        best = int(self._index.starts[rank])
-        earlier = sorted((n for n in self._index.seek_stamps if n < best), reverse=True)
+        best = int(self.index.starts[rank])
+        earlier = sorted((n for n in self.index.seek_stamps if n < best), reverse=True)
         return [best] * (1 if self._careful else 2) + earlier[:_RETRIES]
 
     def _start_at(self, number: int) -> None:
         """Stand so that the next packets are those from packet `number` on."""
-        candidates = [n for n in sorted(self._index.seek_stamps, reverse=True) if n <= number]
+        candidates = [n for n in sorted(self.index.seek_stamps, reverse=True) if n <= number]
         self._next_rank = None
-        if self._index.tag_kind != "count":
+        if self.index.tag_kind != "count":
             for candidate in candidates[: _RETRIES + 1]:
-                packets = self._seek(self._index.seek_stamps[candidate], number)
+                packets = self._seek(self.index.seek_stamps[candidate], number)
                 if packets is not None:
                     self._walk = self._frames(packets, number)
                     return
@@ -137,12 +138,12 @@ class Decoder:
     def _tagged(self, count: int | None) -> Iterator[tuple[int, av.Packet]]:
         """(packet number, packet with its tag as `pts`); the last packet is the empty flush."""
         assert self._container is not None
-        orders = self._index.order_of_tag
+        orders = self.index.order_of_tag
         for packet in safe_demux(self._container, self._stream):
             if not packet.size:
                 yield len(orders), packet
                 continue
-            kind = self._index.tag_kind
+            kind = self.index.tag_kind
             tag = tag_of(packet, kind) if kind != "count" else count
             if kind == "count" and count is not None:
                 count += 1
@@ -158,8 +159,8 @@ class Decoder:
 
         Leading frames are shown before the key frame but refer to what lies before it.
         """
-        ranks = self._index.rank_of_tag
-        least = ranks.get(self._index.tag_of_start.get(start, -1), 0)
+        ranks = self.index.rank_of_tag
+        least = ranks.get(self.index.tag_of_start.get(start, -1), 0)
         for number, packet in packets:
             if number < start:
                 continue
@@ -179,7 +180,7 @@ class Decoder:
         For H.264 alone: it says in each packet whether others refer to it, and decoders heed it.
         """
         context = self._stream.codec_context
-        if context.name == "h264" and self._index.rising and not self._careful:
+        if context.name == "h264" and self.index.rising and not self._careful:
             far = rank is not None and rank < self._goal - _KEEP_BEFORE
             context.skip_frame = "NONREF" if far else "DEFAULT"
 

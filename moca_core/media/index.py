@@ -7,7 +7,9 @@ are decoded once, so that every frame in the index is a frame that exists.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+import time
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,24 +21,15 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from moca_core.errors import MediaError
-from moca_core.media.nal import chain_is_whole, prefix_bytes, start_check
-from moca_core.media.probe import (
-    find_audio_stream,
-    opened,
-    safe_demux,
-    video_stream,
-)
+from moca_core.media.packets import Packet, PacketReader, tag_all
+from moca_core.media.probe import opened, safe_demux, video_stream
 
-# A skipped MPEG-4 picture ("N-VOP", the stuffing of packed B-frames) is no longer than this.
-_SKIPPED_VOP_BYTES = 16
-# Codecs whose packets may hold two pictures, so that packet and picture don't pair up.
-_PACKING_CODECS = ("mpeg4", "msmpeg4v3", "msmpeg4v2")
-# Bit 4 of a VP8 packet is show_frame (RFC 6386, section 9.1).
-_VP8_SHOWN = 0x10
 # A damaged clip of no more pixels than this, all frames together, is decoded whole to see what
 # comes out: about two seconds. Of a larger one only the damaged stretches are.
 _WHOLE_CHECK_PIXELS = 5e8
-_DEFAULT_FPS = 25.0
+# So many frames at the end of what was read may yet get others before them. Of H.264 and HEVC no
+# more than 16 wait in the decoder for one that is stored later; of the others fewer.
+_UNSETTLED = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +55,8 @@ class FrameIndex:
     rank_of_tag : frame number by tag.
     end_s : end of the later of picture and sound.
     notes : what was wrong with the file, in words for the user.
+    whole : False where only the first frames are known yet. What is said of these is final,
+        but for files whose time stamps jump back later on, see `begins_with`.
     """
 
     tags: NDArray[np.int64]
@@ -75,27 +70,19 @@ class FrameIndex:
     rank_of_tag: dict[int, int]
     end_s: float
     notes: tuple[str, ...]
+    whole: bool = True
 
-
-@dataclass(slots=True)
-class _Packet:
-    pts: int | None
-    dts: int | None
-    pos: int | None
-    duration: int
-    key: bool
-    hidden: bool
-    suspect: bool
-    tag: int = 0
-
-
-def tag_of(packet: av.Packet, kind: str) -> int | None:
-    """Tag of a packet; None if it has none (`count` is for the caller to keep)."""
-    if kind == "pts":
-        return packet.pts
-    if kind == "dts":
-        return packet.dts
-    return packet.pos
+    def begins_with(self, part: FrameIndex) -> bool:
+        """Whether the frames of `part` are the first ones here: the same packets and times."""
+        count = len(part.tags)
+        return (
+            len(self.tags) >= count
+            and bool(np.array_equal(self.times_s[:count], part.times_s))
+            and all(
+                self.order_of_tag[ours] == part.order_of_tag[theirs]
+                for ours, theirs in zip(self.tags[:count].tolist(), part.tags.tolist(), strict=True)
+            )
+        )
 
 
 def build_index(path: Path) -> FrameIndex:
@@ -106,17 +93,68 @@ def build_index(path: Path) -> FrameIndex:
     MediaError : it can't be opened, or not a single frame can be decoded.
     NoVideoError : it has no picture.
     """
+    *_, index = index_parts(path)
+    assert isinstance(index, FrameIndex)
+    return index
+
+
+def index_parts(
+    path: Path, patience_s: float = math.inf
+) -> Generator[FrameIndex | float, None, None]:
+    """Index the frames of the clip at `path`, of a long one first those of its beginning.
+
+    Yields one index if that takes no longer than `patience_s`. Else it yields the index of the
+    frames that are known for sure by then, after that the share of the file that was read, 0 to
+    1, now and then, and the whole index at the end.
+
+    Raises
+    ------
+    As `build_index`.
+    """
     with opened(path) as container:
-        stream = video_stream(container, path)
-        packets, sound_end = _read_packets(container, stream)
-        frame_pixels = stream.codec_context.width * stream.codec_context.height
-        honest = _states_display_times(container, stream, packets)
-        base = float(stream.time_base or 1)
-        rate = float(stream.average_rate or stream.guessed_rate or _DEFAULT_FPS)
-    kind = _tag(packets)
+        reader = PacketReader(container, path)
+        began = time.monotonic()
+        part: FrameIndex | None = None
+        for share in reader.read():
+            if part is not None:
+                yield share
+            elif time.monotonic() - began >= patience_s:
+                part = _first_part(path, reader)
+                if part is not None:
+                    yield part
+                # A part that isn't known yet takes a while to find out: not at each step.
+                patience_s = 2 * (time.monotonic() - began)
+        yield _whole_index(path, reader)
+
+
+def _first_part(path: Path, reader: PacketReader) -> FrameIndex | None:
+    """The frames that are known for sure from the first packets; None if the packets don't tell."""
+    packets = reader.packets
+    if any(packet.suspect for packet in packets) or not reader.states_display_times:
+        return None
+    if tag_all(packets) != "pts":
+        return None
+    spans = _doubtful_spans(packets)
+    if any(stop == len(packets) for _, stop in spans):
+        return None  # what shows whether its frames come out isn't read yet
     notes: list[str] = []
-    if kind == "pts" and honest:
-        tags = _checked_tags(path, packets, frame_pixels, notes)
+    tags = _tags_of(path, packets, spans, notes)
+    if len(tags) <= _UNSETTLED:
+        return None
+    end_s = tags[-_UNSETTLED] * reader.base_s
+    return _assemble(reader, "pts", tags[:-_UNSETTLED], end_s, notes, whole=False)
+
+
+def _whole_index(path: Path, reader: PacketReader) -> FrameIndex:
+    packets = reader.packets
+    kind = tag_all(packets)
+    notes: list[str] = []
+    if kind == "pts" and reader.states_display_times:
+        damaged = any(packet.suspect for packet in packets)
+        spans = _doubtful_spans(packets)
+        if damaged and len(packets) * reader.frame_pixels <= _WHOLE_CHECK_PIXELS:
+            spans = [(0, len(packets))]
+        tags = _tags_of(path, packets, spans, notes)
     else:
         tags = list(_decoded_tags(path, packets, [(0, len(packets))]))
     if not tags:
@@ -124,13 +162,23 @@ def build_index(path: Path) -> FrameIndex:
             f"{path.name}: none of its frames can be decoded",
             "The file is damaged; fetch it again or convert it from its source.",
         )
+    return _assemble(reader, kind, tags, reader.sound_end_s, notes, whole=True)
+
+
+def _assemble(
+    reader: PacketReader, kind: str, tags: list[int], end_s: float, notes: list[str], whole: bool
+) -> FrameIndex:
+    """The index of the frames `tags`, in the order shown, the last of which ends by `end_s`."""
+    packets = reader.packets
     order_of_tag = {packet.tag: number for number, packet in enumerate(packets)}
     rank_of_tag = {tag: rank for rank, tag in enumerate(tags)}
     orders = np.array([order_of_tag[tag] for tag in tags], dtype=np.int64)
     rising = all(a < b for a, b in pairwise(tags))
-    times = _times(packets, orders, base, rate, rising)
-    last = packets[int(orders[-1])]
-    last_s = last.duration * base if last.duration > 0 else 1 / rate
+    times = _times(packets, orders, reader.base_s, reader.rate, rising)
+    if whole:
+        last = packets[int(orders[-1])]
+        last_s = last.duration * reader.base_s if last.duration > 0 else 1 / reader.rate
+        end_s = max(float(times[-1]) + last_s, end_s)
     starts = _starts(packets, orders, rank_of_tag)
     return FrameIndex(
         tags=np.array(tags, dtype=np.int64),
@@ -142,89 +190,16 @@ def build_index(path: Path) -> FrameIndex:
         tag_of_start={int(n): packets[int(n)].tag for n in np.unique(starts)},
         order_of_tag=order_of_tag,
         rank_of_tag=rank_of_tag,
-        end_s=max(float(times[-1]) + last_s, sound_end),
+        end_s=end_s,
         notes=tuple(notes),
+        whole=whole,
     )
 
 
-def _read_packets(container: InputContainer, stream: VideoStream) -> tuple[list[_Packet], float]:
-    """Packets of the picture in file order, and the time in seconds at which the sound ends."""
-    sound = find_audio_stream(container)
-    streams = [stream] if sound is None else [stream, sound]
-    check = _packet_check(stream)
-    is_start = start_check(stream)
-    vp8 = stream.codec_context.name == "vp8"
-    packets: list[_Packet] = []
-    sound_end = 0  # in ticks of the sound's clock; fractions are slow for a packet each
-    for packet in safe_demux(container, *streams):
-        if not packet.size:
-            continue
-        if packet.stream_index != stream.index:
-            if packet.pts is not None:
-                sound_end = max(sound_end, packet.pts + (packet.duration or 0))
-            continue
-        packets.append(
-            _Packet(
-                pts=packet.pts,
-                dts=packet.dts,
-                pos=packet.pos,
-                duration=packet.duration or 0,
-                key=packet.is_keyframe and is_start(packet),
-                hidden=packet.is_discard or (vp8 and not bytes(packet)[0] & _VP8_SHOWN),
-                suspect=packet.is_corrupt or check(packet),
-            )
-        )
-    sound_base = 0 if sound is None else sound.time_base or 0
-    return packets, float(sound_end * sound_base)
-
-
-def _states_display_times(
-    container: InputContainer, stream: VideoStream, packets: list[_Packet]
-) -> bool:
-    """False where time stamps are guesses that reordered pictures break.
-
-    AVI stores none: of H.264 and HEVC in it the order of display isn't known before decoding,
-    and packed MPEG-4 puts two pictures into one packet and a skipped one into the next.
-    """
-    name = stream.codec_context.name
-    if name in _PACKING_CODECS:
-        return not any(packet.suspect for packet in packets)
-    return not ("avi" in container.format.name and name in ("h264", "hevc"))
-
-
-def _packet_check(stream: VideoStream) -> Callable[[av.Packet], bool]:
-    """A cheap test of this codec's packets: may this one give no picture?"""
-    name = stream.codec_context.name
-    prefix = prefix_bytes(stream)
-    if prefix:
-        return lambda packet: not chain_is_whole(bytes(packet), prefix)
-    if name in _PACKING_CODECS:
-        return lambda packet: packet.size <= _SKIPPED_VOP_BYTES
-    return lambda packet: False
-
-
-def _tag(packets: list[_Packet]) -> str:
-    """Give each packet its tag; the kind of tag that is there on all and twice on none."""
-    for kind in ("pts", "dts", "pos"):
-        values = [getattr(packet, kind) for packet in packets]
-        if None not in values and len(set(values)) == len(values):
-            break
-    else:
-        kind, values = "count", list(range(len(packets)))
-    for packet, value in zip(packets, values, strict=True):
-        packet.tag = value
-    return kind
-
-
-def _checked_tags(
-    path: Path, packets: list[_Packet], frame_pixels: int, notes: list[str]
+def _tags_of(
+    path: Path, packets: list[Packet], spans: list[tuple[int, int]], notes: list[str]
 ) -> list[int]:
-    """Tags in the order shown, from time stamps; suspicious stretches by decoding them."""
-    damaged = any(packet.suspect for packet in packets)
-    _suspect_the_start(packets)
-    spans = _suspect_spans(packets)
-    if damaged and len(packets) * frame_pixels <= _WHOLE_CHECK_PIXELS:
-        spans = [(0, len(packets))]
+    """Tags in the order shown, from time stamps; of the stretches `spans` by decoding them."""
     alive = _decoded_tags(path, packets, spans)
     doubtful = {packet.tag for start, stop in spans for packet in packets[start:stop]}
     shown = [packet.tag for packet in packets if not packet.hidden]
@@ -236,31 +211,25 @@ def _checked_tags(
     return tags
 
 
-def _suspect_the_start(packets: list[_Packet]) -> None:
-    """Frames before the first key frame, in file order or in time, may lack what they refer to."""
-    first = next((n for n, packet in enumerate(packets) if packet.key), len(packets))
-    for number, packet in enumerate(packets):
-        if number < first:
-            packet.suspect = True
-        elif number > first and packet.key:
-            break
-        elif number > first and packet.tag < packets[first].tag:
-            packet.suspect = True
+def _doubtful_spans(packets: list[Packet]) -> list[tuple[int, int]]:
+    """Stretches (start, stop) from key frame to key frame that hold a suspicious packet.
 
-
-def _suspect_spans(packets: list[_Packet]) -> list[tuple[int, int]]:
-    """Stretches (start, stop) from key frame to key frame that hold a suspicious packet."""
+    Frames before the first key frame, in file order or in time, may lack what they refer to.
+    """
     keys = [n for n, packet in enumerate(packets) if packet.key]
+    first = keys[0] if keys else len(packets)
     bounds = [0, *(n for n in keys if n), len(packets)]
     return [
         (start, stop)
         for start, stop in pairwise(bounds)
-        if any(packet.suspect for packet in packets[start:stop])
+        if start < first
+        or any(packet.suspect for packet in packets[start:stop])
+        or (start == first and any(p.tag < packets[first].tag for p in packets[first:stop]))
     ]
 
 
 def _decoded_tags(
-    path: Path, packets: list[_Packet], spans: Sequence[tuple[int, int]]
+    path: Path, packets: list[Packet], spans: Sequence[tuple[int, int]]
 ) -> dict[int, None]:
     """Tags that come out of the decoder for the stretches `spans`, in the order they come."""
     found: dict[int, None] = {}
@@ -301,7 +270,7 @@ def _video_packets(container: InputContainer, stream: VideoStream) -> Iterator[a
 
 
 def _times(
-    packets: list[_Packet], orders: NDArray[np.int64], base: float, rate: float, rising: bool
+    packets: list[Packet], orders: NDArray[np.int64], base: float, rate: float, rising: bool
 ) -> NDArray[np.float64]:
     """(n,) seconds as the file states them; without stamps, frames are `1 / rate` apart."""
     chosen = [packets[int(n)] for n in orders]
@@ -315,7 +284,7 @@ def _times(
 
 
 def _starts(
-    packets: list[_Packet], orders: NDArray[np.int64], rank_of_tag: dict[int, int]
+    packets: list[Packet], orders: NDArray[np.int64], rank_of_tag: dict[int, int]
 ) -> NDArray[np.int64]:
     """(n,) packet at which to start for each frame: the last key frame before it in file *and*
     time order. In an open group of pictures the frames shown before the key frame refer to the
@@ -342,7 +311,7 @@ def _starts(
     return starts
 
 
-def _seek_stamps(packets: list[_Packet], starts: NDArray[np.int64]) -> dict[int, int]:
+def _seek_stamps(packets: list[Packet], starts: NDArray[np.int64]) -> dict[int, int]:
     stamps: dict[int, int] = {}
     for number in np.unique(starts):
         packet = packets[int(number)]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,9 +16,10 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from moca_core.errors import MediaError
+from moca_core.media.ahead import FramePrefetcher, cant_decode
 from moca_core.media.cache import FrameCache
 from moca_core.media.decoder import Decoder
-from moca_core.media.index import FrameIndex, build_index
+from moca_core.media.index import FrameIndex, index_parts
 from moca_core.media.probe import AudioInfo, audio_info, clock_zero, opened, video_stream
 from moca_core.types import RgbImage
 
@@ -62,6 +66,10 @@ class VideoInfo:
         return self.audio is not None
 
 
+class RenumberedError(MediaError):
+    """The rest of a clip shows that its first frames were counted wrongly."""
+
+
 class VideoReader:
     """Reads frames by number. A lock makes each call safe; use it from one thread for speed.
 
@@ -70,6 +78,8 @@ class VideoReader:
     path : the clip.
     cache_bytes : limit of the decoded frames kept in memory.
     decode_ahead : decode what follows in a thread of its own, for playback.
+    patience_s : where finding all frames takes longer, open with those at the beginning; `rest`
+        finds the others and `grow` adds them.
 
     Raises
     ------
@@ -78,10 +88,16 @@ class VideoReader:
     """
 
     def __init__(
-        self, path: str | Path, *, cache_bytes: int = 256 * 2**20, decode_ahead: bool = False
+        self,
+        path: str | Path,
+        *,
+        cache_bytes: int = 256 * 2**20,
+        decode_ahead: bool = False,
+        patience_s: float = math.inf,
     ) -> None:
         self._path = Path(path)
-        self._index = build_index(self._path)
+        self._parts = index_parts(self._path, patience_s)
+        self._index = _next_index(self._parts)
         self._cache = FrameCache(cache_bytes)
         self._lock = threading.RLock()
         self._decoder = Decoder(self._path, self._index)
@@ -133,8 +149,44 @@ class VideoReader:
         """Presentation time of frame `index` in seconds on the clip's clock."""
         return float(self.info.times_s[index])
 
+    @property
+    def indexed(self) -> bool:
+        """Whether all frames of the clip are known: `info` is of the whole clip."""
+        return self._index.whole
+
+    def rest(self) -> Iterator[float | FrameIndex]:
+        """Find the frames that `patience_s` left, in any thread; for one caller.
+
+        Yields the share of the file that was read, 0 to 1, and at the end what `grow` takes.
+        Close it to stop early, or the reader.
+
+        Raises
+        ------
+        RenumberedError : the frames known so far have other numbers in the whole clip.
+        MediaError : the file can't be read any more.
+        """
+        with contextlib.closing(self._parts):
+            for found in self._parts:
+                if isinstance(found, FrameIndex) and not found.begins_with(self._index):
+                    raise RenumberedError(
+                        f"{self._path.name}: its time stamps jump back, so that its frames have"
+                        " other numbers than it seemed at first",
+                        "Open it again, or convert it from its source.",
+                    )
+                yield found
+
+    def grow(self, index: FrameIndex) -> None:
+        """Add the frames that `rest` found; those known before keep their numbers."""
+        with self._lock:
+            self._decoder.close()
+            self._decoder = Decoder(self._path, index)
+            self._index = index
+            self.info = replace(self.info, **self._extent())
+
     def close(self) -> None:
         """Stop decoding ahead, give the file and the memory back. May be called twice."""
+        with contextlib.suppress(ValueError):  # its thread is in it, and ends it
+            self._parts.close()
         if self._ahead is not None:
             self._ahead.stop()
         with self._lock:
@@ -171,7 +223,7 @@ class VideoReader:
             self._cache.put(found, frame)
             if found == index:
                 return frame
-        raise _cant_decode(self._path, index)
+        raise cant_decode(self._path, index)
 
     def _describe(self) -> VideoInfo:
         first = self._decoded(0)
@@ -180,151 +232,37 @@ class VideoReader:
             codec = stream.codec_context.codec.canonical_name
             aspect = float(stream.sample_aspect_ratio or 1)
             audio = audio_info(container)
-        zero = clock_zero(self._path)
-        times = self._index.times_s - min(zero, float(self._index.times_s[0]))
+        self._zero_s = clock_zero(self._path)
         rotation = round(first.rotation / 90) % 4 * 90
         width, height = _square_size(first.width, first.height, aspect)
         if rotation in (90, 270):
             width, height = height, width
-        duration = self._index.end_s - (self._index.times_s[0] - times[0])
         return VideoInfo(
             path=self._path,
             width=width,
             height=height,
-            frame_count=len(times),
-            fps=_mean_rate(self._index),
-            duration_s=float(duration),
             codec=codec,
             rotation_deg=rotation,
-            times_s=times,
             audio=audio,
-            notes=self._index.notes,
+            **self._extent(),
         )
 
-
-class FramePrefetcher:
-    """Decodes ahead of the play head into the reader's cache, in one thread.
-
-    It keeps up to half of what the cache holds ready, and rests until the play head moves.
-    """
-
-    def __init__(self, reader: VideoReader, frames_ahead: int = 48) -> None:
-        self._reader = reader
-        self._limit = frames_ahead
-        self._turn = threading.Lock()  # one caller waits at a time
-        self._changed = threading.Condition()
-        self._head: int | None = None
-        self._wanted: int | None = None
-        self._found: tuple[int, av.VideoFrame | MediaError] | None = None
-        self._stopped = False
-        self._thread: threading.Thread | None = None
-
-    def start(self, index: int) -> None:
-        """Begin to decode from frame `index` on."""
-        with self._changed:
-            self._head = index
-            if self._thread is None and not self._stopped:
-                self._thread = threading.Thread(target=self._run, name="decode-ahead", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
-
-    def request(self, index: int) -> RgbImage | None:
-        """Move the play head to `index`; its frame if it is ready, else None at once."""
-        held = self._reader._cache.get(index)
-        self.start(index)
-        return None if held is None else self._reader.to_rgb(held)
-
-    def wait_for(self, index: int) -> av.VideoFrame:
-        """Move the play head to `index` and wait for its frame; raises `MediaError`."""
-        held = self._reader._cache.get(index)
-        if held is not None:
-            self.start(index)
-            return held
-        with self._turn:
-            return self._wait(index)
-
-    def _wait(self, index: int) -> av.VideoFrame:
-        with self._changed:
-            self._wanted, self._found = index, None
-        self.start(index)
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._stopped or (self._found is not None and self._found[0] == index)
-            )
-            if self._found is None or self._found[0] != index:
-                raise MediaError(f"{self._reader.info.path.name}: the clip is closed")
-            outcome, self._found = self._found[1], None
-        if isinstance(outcome, MediaError):
-            raise outcome
-        return outcome
-
-    def stop(self) -> None:
-        """End the thread and wait for its end. May be called twice."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-            self._thread = None
-
-    def _run(self) -> None:
-        decoder = Decoder(self._reader.info.path, self._reader._index)
-        try:
-            while (goal := self._next_goal()) is not None:
-                self._decode_to(decoder, goal)
-        finally:
-            decoder.close()
-
-    def _next_goal(self) -> int | None:
-        """Wait for a frame that is worth decoding; None at the end."""
-        with self._changed:
-            while not self._stopped:
-                if self._wanted is not None:
-                    return self._wanted
-                if self._head is not None:
-                    stop = min(self._head + self._reach(), self._reader.info.frame_count)
-                    for index in range(self._head, stop):
-                        if index not in self._reader._cache:
-                            return index
-                self._changed.wait()
-            return None
-
-    def _reach(self) -> int:
-        cache = self._reader._cache
-        each = cache.used_bytes / max(len(cache), 1)
-        return max(1, min(self._limit, int(cache.limit_bytes / 2 / max(each, 1))))
-
-    def _decode_to(self, decoder: Decoder, goal: int) -> None:
-        try:
-            for found, frame in decoder.walk_to(goal):
-                self._reader._cache.put(found, frame)
-                with self._changed:
-                    if found == self._wanted:
-                        self._deliver(found, frame)
-                    if self._stopped or self._wanted not in (None, goal):
-                        return
-                if found == goal:
-                    return
-            error = _cant_decode(self._reader.info.path, goal)
-        except MediaError as failure:
-            error = failure
-        with self._changed:
-            if self._wanted == goal:
-                self._deliver(goal, error)
-            else:
-                # Nothing to decode ahead of here until the play head moves.
-                self._head = None
-
-    def _deliver(self, index: int, outcome: av.VideoFrame | MediaError) -> None:
-        self._wanted, self._found = None, (index, outcome)
-        self._changed.notify_all()
+    def _extent(self) -> dict[str, Any]:
+        """The fields of `info` that follow from the frames known now."""
+        first = float(self._index.times_s[0])
+        zero = min(self._zero_s, first)
+        return {
+            "frame_count": len(self._index.tags),
+            "fps": _mean_rate(self._index),
+            "duration_s": float(self._index.end_s - zero),
+            "times_s": self._index.times_s - zero,
+            "notes": self._index.notes,
+        }
 
 
-def _cant_decode(path: Path, index: int) -> MediaError:
-    return MediaError(
-        f"{path.name}: frame {index} can't be decoded",
-        "The file may be damaged or have changed since it was opened; open it again.",
-    )
+def _next_index(parts: Iterator[float | FrameIndex]) -> FrameIndex:
+    """The next index that comes, past the shares that were read."""
+    return next(found for found in parts if isinstance(found, FrameIndex))
 
 
 def _square_size(width: int, height: int, aspect: float) -> tuple[int, int]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moca_core.media.index import _Packet, _starts
+from moca_core.media.index import _starts
+from moca_core.media.packets import Packet
 
 
-def _stream(shown: list[int], keys: set[int]) -> tuple[list[_Packet], np.ndarray, dict[int, int]]:
+def _stream(shown: list[int], keys: set[int]) -> tuple[list[Packet], np.ndarray, dict[int, int]]:
     """Packets in file order whose frames are shown as `shown`; packet numbers `keys` are keys."""
     packets = [
-        _Packet(tag, number, None, 1, number in keys, False, False, tag)
+        Packet(tag, number, None, 1, number in keys, False, False, tag)
         for number, tag in enumerate(shown)
     ]
     orders = np.argsort(shown)

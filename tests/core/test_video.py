@@ -23,8 +23,9 @@ from data.make_clips import (
 )
 
 from moca_core.errors import MediaError, NoVideoError
+from moca_core.media.ahead import FramePrefetcher
 from moca_core.media.probe import clip_hash
-from moca_core.media.video import FramePrefetcher, VideoReader
+from moca_core.media.video import VideoReader
 
 REORDERED = {"g": "12", "bf": "3"}
 OPEN_GROUPS = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:bframes=3:scenecut=0:b-adapt=0"}
