@@ -25,6 +25,8 @@ from moca_gui import theme as themes
 from moca_gui.actions import ACTIONS, fill_menus, make_actions
 from moca_gui.adapters import Adapters
 from moca_gui.clips import Clips
+from moca_gui.correcting.checking import Checking
+from moca_gui.correcting.following import Following
 from moca_gui.correcting.objects import ObjectEdits
 from moca_gui.correcting.work import EditWork
 from moca_gui.dialogs.opening import Dialogs
@@ -134,6 +136,11 @@ class MainWindow(QMainWindow):
             *(self.session, self.objects, self.settings, self.edit_work, self.actions_by_name),
             self,
         )
+        self.following = Following(
+            *(self.session, self.settings, self.edit_work, services.open_reader),
+            *(self.actions_by_name, self),
+        )
+        self.checking = Checking(self.session, self.player, self)
         self.fine_tune = FineTune(
             *(self, services, self.pool, self.session, self.runner, self.settings, self.adapters)
         )

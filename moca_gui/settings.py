@@ -92,6 +92,7 @@ SETTINGS = (
     Setting("image_side", 0, choices=(0, 224, 336, 448),
             elsewhere="the thresholds suit the bundle's own side; the file may ask for another"),
     Setting("adapter", "", elsewhere="chosen by Run > Adapter, which looks whether it fits"),
+    Setting("follow_silent", False, elsewhere="switched by Edit > Follow, beside its actions"),
     Setting("scope_objects", "frame", choices=tuple(SCOPES), elsewhere=_IN_OBJECTS),
     Setting("scope_names", "clip", choices=tuple(SCOPES), elsewhere=_IN_OBJECTS),
     Setting("shortcuts", {}, elsewhere="changed in the window of the keyboard shortcuts"),

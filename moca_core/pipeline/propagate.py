@@ -50,6 +50,7 @@ class FlowTracker:
         self._last = key
         self._grid = pixel_grid(*key.shape)  # (h, w, 2)
         self._origin = self._grid
+        self._before = key, self._grid  # the frame before the last step, and where pixels were
 
     def step(self, grey: NDArray[np.uint8]) -> Motion:
         """Go to the neighbouring frame (h, w), one further from the key frame, in either time."""
@@ -57,6 +58,7 @@ class FlowTracker:
         flow = np.zeros((*grey.shape, 2), dtype=np.float32)
         self._flow.calc(grey, self._last, flow)
         place = self._grid + flow
+        self._before = self._last, place
         origin = cv2.remap(
             self._origin,
             place[..., 0],
@@ -67,6 +69,18 @@ class FlowTracker:
         self._origin = np.asarray(origin, dtype=np.float32)
         self._last = grey
         return Motion(self._origin)
+
+    def expected(self) -> NDArray[np.uint8]:
+        """(h, w), what the last frame would look like if it were the one before, moved."""
+        before, place = self._before
+        moved = cv2.remap(
+            before,
+            place[..., 0],
+            place[..., 1],
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        return np.asarray(moved, dtype=np.uint8)
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,18 +36,21 @@ class Part:
     ----------
     before, after : the frames as they were shown when this was made, and as they are to be.
     done, total : of the frames of the job.
+    note : what the user is told at the end.
     """
 
     before: Mapping[int, PackedResult]
     after: Mapping[int, PackedResult | None]
     done: int
     total: int
+    note: str = ""
 
 
 @dataclass(eq=False)
 class _Made:
     before: dict[int, PackedResult] = field(default_factory=dict)
     after: dict[int, PackedResult | None] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 class EditWork(QObject):
@@ -122,6 +125,7 @@ class EditWork(QObject):
     def _on_part(self, made: _Made, part: Any) -> None:
         made.before.update(part.before)
         made.after.update(part.after)
+        made.notes += [part.note] if part.note else []
         self._pace.note(part.done, part.total, key=True, stored=False)
         if self.job is not None and not self.job.cancelling:
             left = self._pace.left_s()
@@ -135,9 +139,10 @@ class EditWork(QObject):
         self.changed.emit()
         if clip is not self.session.clip:
             return
+        stopped = ["Cancelled."] if job.state is JobState.CANCELLED else []
         if job.state is JobState.DONE or (keep and made.after):
-            self._apply(Edit(job.title, self._fresh(made, remake)))
-        elif job.state is JobState.CANCELLED:
+            self._apply(Edit(job.title, self._fresh(made, remake)), stopped + made.notes)
+        elif stopped:
             self.session.note(f"{_capital(job.title)}: cancelled, nothing was changed.")
         if job.state is JobState.FAILED and job.error is not None:
             if not isinstance(job.error, MocaError):
@@ -155,13 +160,12 @@ class EditWork(QObject):
                 after[frame] = new
         return after
 
-    def _apply(self, edit: Edit) -> None:
+    def _apply(self, edit: Edit, notes: Sequence[str] = ()) -> None:
+        count = len(edit.after)
+        what = "nothing to change"
         if self.session.apply(edit):
-            count = len(edit.after)
-            frames = f"frame {next(iter(edit.after))}" if count == 1 else f"{count} frames"
-            self.session.note(f"{_capital(edit.title)}: {frames}.")
-        else:
-            self.session.note(f"{_capital(edit.title)}: nothing to change.")
+            what = f"frame {next(iter(edit.after))}" if count == 1 else f"{count} frames"
+        self.session.note(" ".join([f"{_capital(edit.title)}: {what}.", *notes]))
 
 
 def _in_parts(frames: Sequence[PackedResult], make: Make) -> Iterator[Part]:
