@@ -8,11 +8,10 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import itertools
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,23 +57,29 @@ class Chunk:
     frames: tuple[int, ...]
 
 
-Place = tuple[str, int, int]
-"""Which frames a file is for: kind, number among the files of 64 frames, part of that one."""
+Place = tuple[str, int]
+"""Which frames lie together: their kind, and their number over `FRAMES`."""
 
 
-def groups(kind: str, frames: Iterable[PackedResult]) -> Iterator[tuple[Place, list[PackedResult]]]:
-    """The frames by files. What an edit changes stays in the file where it is."""
-    ordered = sorted(frames, key=lambda item: item.frame)
-    for place, some in itertools.groupby(ordered, key=lambda item: item.frame // FRAMES):
-        part, size = 0, 0
-        group: list[PackedResult] = []
-        for item in some:
-            if group and size + _size(item) > _FULL:
-                yield (kind, place, part), group
-                part, size, group = part + 1, 0, []
-            group.append(item)
-            size += _size(item)
-        yield (kind, place, part), group
+def places(kind: str, frames: Mapping[int, PackedResult]) -> dict[Place, list[PackedResult]]:
+    """The frames that lie together, ascending: what an edit changes stays where it is."""
+    found: dict[Place, list[PackedResult]] = {}
+    for key in sorted(frames):
+        found.setdefault((kind, key // FRAMES), []).append(frames[key])
+    return found
+
+
+def parts(frames: Iterable[PackedResult]) -> Iterator[list[PackedResult]]:
+    """The frames of a place by files: more than one only where they are too large for one."""
+    part: list[PackedResult] = []
+    size = 0
+    for item in frames:
+        if part and size + _size(item) > _FULL:
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += _size(item)
+    yield part
 
 
 def _size(item: PackedResult) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from moca_core.annotations import chunks
 from moca_core.annotations.checked import read_bounded
-from moca_core.annotations.chunks import FRAMES, KINDS, RESULTS, Chunk
+from moca_core.annotations.chunks import FRAMES, LABELS, RESULTS, Chunk
 from moca_core.annotations.model import PackedResult
 from moca_core.annotations.project_index import (
     Index,
@@ -48,12 +48,12 @@ _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """A file that is on disk, and the very frames that it was made of.
+    """Files that are on disk, and the very frames that they were made of.
 
     Frames are immutable: the same ones need no other file. They aren't kept alive for that.
     """
 
-    chunk: Chunk
+    chunks: tuple[Chunk, ...]
     frames: tuple[weakref.ref[PackedResult], ...]
 
     def is_of(self, frames: Sequence[PackedResult]) -> bool:
@@ -95,10 +95,10 @@ class Project:
         self._opened, self._lost = index, tuple(lost)
         self._own = {chunk.name for chunk, _ in read}
         for chunk, frames in read:
-            place = (chunk.kind, chunk.frames[0] // FRAMES, 0)
-            while place in self._known:
-                place = (*place[:2], place[2] + 1)
-            self._known[place] = _Known(chunk, tuple(map(weakref.ref, frames)))
+            place = (chunk.kind, chunk.frames[0] // FRAMES)
+            known = self._known.get(place, _Known((), ()))
+            refs = tuple(map(weakref.ref, frames))
+            self._known[place] = _Known((*known.chunks, chunk), (*known.frames, *refs))
 
     def save(self, snapshot: Snapshot, force: bool = False) -> Iterator[StageEvent]:
         """Write what changed since the last save, as a job.
@@ -119,22 +119,19 @@ class Project:
         with _lock(masks_folder(self.path)) as lock:
             yield from self._wait_for(lock)
             self._check_unchanged(force)
-            parts = {
-                place: frames
-                for kind in KINDS
-                for place, frames in chunks.groups(kind, getattr(snapshot, kind).values())
-            }
-            changed = [place for place, frames in parts.items() if not self._has(place, frames)]
+            results = chunks.places(RESULTS, snapshot.results)
+            places = results | chunks.places(LABELS, snapshot.labels)
+            changed = [place for place, frames in places.items() if not self._has(place, frames)]
             for done, place in enumerate(changed):
                 yield StageEvent("saving", done, len(changed))
-                self._write(place, parts[place])
+                self._write(place, places[place])
             _sync(masks_folder(self.path))
-            index = self._index(snapshot, tuple(self._known[place].chunk for place in parts))
+            self._known = {place: self._known[place] for place in places}
+            index = self._index(snapshot)
             write_index(index, self.path)
             _sync(self.path.parent)
             self.saved_at, self._saved_id = index.saved_at, index.saved_id
             self._lost = index.lost
-            self._known = {place: self._known[place] for place in parts}
             self._clean(index)
 
     def _wait_for(self, lock: FileLock) -> Iterator[StageEvent]:
@@ -166,29 +163,29 @@ class Project:
             )
 
     def _has(self, place: chunks.Place, frames: Sequence[PackedResult]) -> bool:
-        """Whether the file of these very frames is on disk."""
+        """Whether the files of these very frames are on disk."""
         known = self._known.get(place)
         if known is None or not known.is_of(frames):
             return False
-        try:
-            size = (masks_folder(self.path) / known.chunk.name).stat().st_size
-        except OSError:
-            return False
-        return size == known.chunk.nbytes
+        folder = masks_folder(self.path)
+        return all(_size(folder / chunk.name) == chunk.nbytes for chunk in known.chunks)
 
     def _write(self, place: chunks.Place, frames: Sequence[PackedResult]) -> None:
-        chunk, data = chunks.encode(place[0], frames)
-        write_bytes(masks_folder(self.path) / chunk.name, data)
-        self._known[place] = _Known(chunk, tuple(map(weakref.ref, frames)))
-        self._own.add(chunk.name)
+        written = []
+        for part in chunks.parts(frames):
+            chunk, data = chunks.encode(place[0], part)
+            write_bytes(masks_folder(self.path) / chunk.name, data)
+            self._own.add(chunk.name)
+            written.append(chunk)
+        self._known[place] = _Known(tuple(written), tuple(map(weakref.ref, frames)))
 
-    def _index(self, snapshot: Snapshot, listed: tuple[Chunk, ...]) -> Index:
+    def _index(self, snapshot: Snapshot) -> Index:
         return Index(
             snapshot,
-            saved_at=datetime.now(UTC),
+            saved_at=datetime.now(UTC).replace(microsecond=0),
             saved_id=secrets.token_hex(8),
             masks=masks_folder(self.path).name,
-            chunks=listed,
+            chunks=tuple(chunk for known in self._known.values() for chunk in known.chunks),
             lost=tuple(chunk for chunk in self._lost if self._is_missed(chunk, snapshot)),
             extra=self._opened.extra if self._opened else {},
         )
@@ -233,6 +230,14 @@ def _lock(folder: Path) -> FileLock:
             f"{folder}: masks can't be saved there ({error.strerror or error})",
             "Check the free space and the permissions of the folder, or save under another name.",
         ) from error
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def _sync(folder: Path) -> None:

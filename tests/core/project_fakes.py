@@ -1,76 +1,124 @@
-"""What a project keeps of the clip `farm`: what the program found, and corrected frames."""
+"""Clips that are bytes, and frames with masks of them, for projects."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from core.export_fakes import COUNT, FPS, SIZE, islands, result
 
-from moca_core.annotations import edits
-from moca_core.annotations.history import Labels
-from moca_core.annotations.model import PackedObject, PackedResult, pack, pack_mask
-from moca_core.annotations.snapshot import ClipRef, Snapshot, View
-from moca_core.config import SegmentConfig
+from moca_core.annotations.model import (
+    DRAWN,
+    FOUND,
+    ORIGINS,
+    PackedObject,
+    PackedResult,
+    pack_mask,
+)
+from moca_core.annotations.project import ClipRef, Project, Snapshot
 from moca_core.media.probe import clip_hash
-from moca_core.types import Mask
+from moca_core.types import REASON_NO_OBJECT
 
-CORRECTED = (5, 15, 25, 35, 45, 55)
-"""Bell drawn over the dog; dog renamed; dog taken out; dog drawn where it was silent; all taken
-out; agreed to."""
-RANGE = (12, 37)
+SIZE = (20, 30)
 
 
-def square() -> Mask:
-    """(128, 160) over a part of the ring and the background, up to the picture's border."""
+def a_clip(folder: Path, name: str = "dog.mp4", content: bytes = b"a dog") -> Path:
+    """A file that stands for a clip."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def a_ref(clip: Path, frame_count: int = 1000) -> ClipRef:
+    """What a project says of it."""
+    return ClipRef(clip, clip_hash(clip), frame_count, 25.0, frame_count / 25, SIZE)
+
+
+def a_result(frame: int, name: str = "Dog", corrected: bool = False) -> PackedResult:
+    """A frame with one object, whose place tells the frame."""
     mask = np.zeros(SIZE, bool)
-    mask[40:, 20:70] = True
-    return mask
+    mask[frame % 10 : frame % 10 + 5, frame % 20 : frame % 20 + 7] = True
+    box, bits = pack_mask(mask)
+    origin = DRAWN if corrected else FOUND
+    item = PackedObject(1, name, 0.5, box, bits, origin)
+    return PackedResult(frame, frame / 25, SIZE, (item,), key=True, corrected=corrected)
 
 
-def found(number: int) -> PackedResult:
-    """What the program found in a frame: that of the key frame before."""
-    key = result(number // 10 * 10)
-    return pack(replace(key, frame=number, time_s=number / FPS, key=number % 10 == 0, maps={}))
+def results(frames: Iterable[int], name: str = "Dog") -> dict[int, PackedResult]:
+    """Frames as the program finds them."""
+    return {frame: a_result(frame, name) for frame in frames}
 
 
-def drawn(number: int, name: str, mask: Mask) -> PackedObject:
-    """An object that a person drew."""
-    return PackedObject(number, name, 1.0, *pack_mask(mask), origin="drawn")
+def labels(frames: Iterable[int], name: str = "Cat") -> dict[int, PackedResult]:
+    """Frames as a person makes them."""
+    return {frame: a_result(frame, name, corrected=True) for frame in frames}
 
 
-def labels() -> Labels:
-    """The corrected frames, made by edits."""
-    made = Labels()
-    frame = {number: found(number) for number in CORRECTED}
-    bell = drawn(2, "Bell or gong", square())
-    dog = drawn(1, "Dog", islands())
-    for edit in (
-        edits.put_object(frame[5], bell, "bell"),
-        edits.rename([frame[15]], 1, "Wolf, grey"),
-        edits.reject([frame[25]], [1]),
-        edits.put_object(frame[35], dog, "dog"),
-        edits.reject([frame[45]], [1, 2]),
-        edits.accept([frame[55]]),
-    ):
-        assert made.apply(edit)
-    return made
+def random_results(
+    seed: int, frames: Iterable[int], corrected: bool = False
+) -> dict[int, PackedResult]:
+    """Frames with anything in them that a frame may have."""
+    rng = np.random.default_rng(seed)
+    names = ("Dog", "Ünïcode 犬", "", 'a "quoted"\\ name', "line\nbreak", "\udcff")
+    found = {}
+    for frame in frames:
+        size = (int(rng.integers(1, 40)), int(rng.integers(1, 40)))
+        objects = []
+        for number in range(1, int(rng.integers(0, 4)) + 1):
+            box, bits = pack_mask(rng.random(size) < rng.choice((0.0, 0.1, 0.9, 1.0)))
+            name, origin = names[rng.integers(len(names))], ORIGINS[rng.integers(len(ORIGINS))]
+            objects.append(PackedObject(number, name, float(rng.random()), box, bits, origin))
+        found[frame] = PackedResult(
+            frame,
+            float(rng.random() * 1e4),
+            size,
+            tuple(objects),
+            "" if objects else REASON_NO_OBJECT,
+            (float(rng.random()), 2.0),
+            bool(rng.integers(2)),
+            bool(rng.integers(2)),
+            tuple((str(name), float(rng.random())) for name in rng.permutation(names[:2])),
+            corrected=corrected,
+        )
+    return found
 
 
-def snapshot(clip: Path) -> Snapshot:
-    """Results of all frames, and the corrected ones, of a clip that is there or was."""
-    there = clip.is_file()
-    return Snapshot(
-        ClipRef(clip, clip_hash(clip) if there else "0" * 64, COUNT, FPS, COUNT / FPS, SIZE),
-        SegmentConfig(seed=3),
-        (("gain", "0.11"),),
-        {number: found(number) for number in range(COUNT)},
-        dict(labels().frames),
-        View(range=RANGE),
-    )
+def a_snapshot(clip: Path, **values: object) -> Snapshot:
+    """Some results and corrections of a clip, or others."""
+    snapshot = Snapshot(a_ref(clip), results=results(range(200)), labels=labels((3, 70, 150)))
+    return replace(snapshot, **values)  # type: ignore[arg-type]
 
 
-def shown(number: int) -> PackedResult:
-    """A frame as it is shown."""
-    return labels().get(number) or found(number)
+def save(project: Project, snapshot: Snapshot, force: bool = False) -> list[str]:
+    """Save to the end; the names of the files of masks that are new."""
+    folder = masks(project)
+    before = {path.name for path in folder.glob("*.gz")}
+    for _ in project.save(snapshot, force):
+        pass
+    return sorted(path.name for path in folder.glob("*.gz") if path.name not in before)
+
+
+def masks(project: Project) -> Path:
+    """The folder of a project's masks."""
+    return project.path.with_name(project.path.name.removesuffix(".json"))
+
+
+def assert_same_frames(first: Mapping[int, PackedResult], other: Mapping[int, PackedResult]):
+    """Two sets of frames say the same, to the pixel."""
+    assert sorted(first) == sorted(other)
+    for number, frame in first.items():
+        assert_same_frame(frame, other[number])
+
+
+def assert_same_frame(first: PackedResult, other: PackedResult) -> None:
+    """Two frames say the same, to the pixel."""
+    for name in ("frame", "time_s", "size", "reason", "window_s", "key", "coarse", "heard"):
+        assert getattr(first, name) == getattr(other, name), name
+    assert first.corrected == other.corrected
+    assert len(first.objects) == len(other.objects)
+    for one, two in zip(first.objects, other.objects, strict=True):
+        for name in ("number", "name", "score", "box", "origin"):
+            assert getattr(one, name) == getattr(two, name), name
+        assert (one.mask(first.size) == two.mask(first.size)).all()
