@@ -7,7 +7,7 @@ as it should be. Outlines aren't simplified: they go around every pixel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -59,6 +59,40 @@ def filled(polygon: NDArray, shape: tuple[int, ...]) -> Mask:
     pixels = np.zeros(shape, np.uint8)
     cv2.fillPoly(pixels, [np.floor(polygon).astype(np.int32)], 1)
     return pixels.view(np.bool_)
+
+
+def covered(polygon: Ring, size: tuple[int, int]) -> Mask:
+    """(H, W) bool, the pixels whose middles lie inside a polygon along edges, by the even-odd rule.
+
+    `edge_polygons` the other way around; a polygon needn't lie on edges, nor inside the picture.
+    """
+    start, end = polygon, np.roll(polygon, -1, axis=0)
+    low = np.minimum(start[:, 1], end[:, 1])
+    high = np.maximum(start[:, 1], end[:, 1])
+    # The first row whose middle the line reaches, and the first that it doesn't any more.
+    first = np.clip(np.ceil(low - 0.5), 0, size[0]).astype(np.int64)
+    last = np.clip(np.ceil(high - 0.5), 0, size[0]).astype(np.int64)
+    turns = np.zeros((size[0], size[1] + 1), bool)  # where inside and outside change
+    for begin, stop in _bounded(last - first):
+        lines = np.repeat(np.arange(begin, stop), (last - first)[begin:stop])
+        places = np.cumsum(np.ones_like(lines)) - 1
+        before = np.repeat(np.cumsum((last - first)[begin:stop]), (last - first)[begin:stop])
+        rows = last[lines] - (before - places)
+        share = (rows + 0.5 - start[lines, 1]) / (end[lines, 1] - start[lines, 1])
+        across = start[lines, 0] + share * (end[lines, 0] - start[lines, 0])
+        columns = np.clip(np.ceil(across - 0.5), 0, size[1]).astype(np.int64)
+        np.logical_xor.at(turns, (rows, columns), True)
+    return np.logical_xor.accumulate(turns[:, :-1], axis=1)
+
+
+def _bounded(counts: Points) -> Iterator[tuple[int, int]]:
+    """Parts (begin, stop) of a list whose counts don't add up to much more than a million."""
+    begin, total = 0, 0
+    for place, count in enumerate(counts.tolist(), start=1):
+        total += count
+        if total > 2**20 or place == len(counts):
+            yield begin, place
+            begin, total = place, 0
 
 
 def _outlines(mask: Mask) -> list[list[Points]]:

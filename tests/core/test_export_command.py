@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from core.corrected_fakes import CORRECTED, RANGE, snapshot
 from core.export_fakes import COUNT, files_of, footage, write_results
-from core.project_fakes import CORRECTED, RANGE, snapshot
 
 from moca_core.annotations.saving import Project
 from moca_core.cli import DONE, FAILED, STOPPED, USAGE, main

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from core.corrected_fakes import CORRECTED, RANGE, found, labels, shown, snapshot
 from core.export_fakes import COUNT, FPS, SETTINGS, SIZE, files_of, footage, iou, maps
 from core.export_readers import READERS, Masks
 from core.official_loaders import OFFICIAL, official_avss
-from core.project_fakes import CORRECTED, RANGE, found, labels, shown, snapshot
 from core.test_export_avsbench import small
 from data.make_clips import read_number
 from pycocotools.coco import COCO
