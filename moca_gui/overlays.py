@@ -59,7 +59,7 @@ OVERLAYS = (
         "evidence",
         "Evidence",
         "evidence",
-        hint="How well each place fits the sound: 0 not at all, 1 entirely",
+        hint="How well each place fits the sound: 1, entirely",
         unit="at most 1",
     ),
     Overlay(
@@ -84,8 +84,7 @@ OVERLAYS = (
         "proposals",
         "proposals",
         True,
-        "The masks to choose from; smaller ones lie on top. Click one to see why it was taken or "
-        "not",
+        "The masks to choose from, smaller ones on top: click one to see why it was taken or not",
     ),
     Overlay(
         "attention",

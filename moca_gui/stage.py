@@ -142,9 +142,11 @@ class Stage(QObject):
 
     def _on_pressed(self, pixel: Pixel | None) -> None:
         """A click on a proposal that is shown chooses it."""
-        values = [view.map_value() for view in self._views if view.map_title]
-        if self._inspector.chosen.labels == "proposals" and pixel is not None and values:
-            self._proposals.choose(int(values[0] or 0))
+        if self._inspector.chosen.name != "proposals" or pixel is None:
+            return
+        for view in self._views:
+            if view.map_title:
+                self._proposals.choose(int(view.value_at(pixel) or 0))
 
     # -- slots of actions ---------------------------------------------------------------------
 

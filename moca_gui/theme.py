@@ -34,6 +34,7 @@ class Theme:
     range_shade: str
     range_edge: str
     empty: str
+    corrected: str
 
 
 DARK = Theme(
@@ -58,6 +59,7 @@ DARK = Theme(
     range_shade="#265fb0f2",
     range_edge="#5fb0f2",
     empty="#5b646f",
+    corrected="#f0b429",
 )
 
 LIGHT = Theme(
@@ -82,6 +84,7 @@ LIGHT = Theme(
     range_shade="#261668ad",
     range_edge="#1668ad",
     empty="#99a3ae",
+    corrected="#a45c00",
 )
 
 THEMES = {"dark": DARK, "light": LIGHT}
@@ -163,6 +166,7 @@ QTabWidget::pane {{ background: {panel}; border: 1px solid {border}; border-radi
 QTabWidget > QStackedWidget {{ background: {panel}; }}
 QTabBar::tab {{ background: transparent; color: {dim}; border: 1px solid transparent;
     padding: 6px 13px; }}
+QMainWindow > QTabBar::tab {{ padding: 6px 7px; }}
 QTabBar::tab:hover {{ color: {text}; }}
 QTabBar::tab:selected {{ background: {panel}; color: {text}; border-color: {border};
     border-bottom-color: {panel}; border-top-left-radius: 5px; border-top-right-radius: 5px; }}

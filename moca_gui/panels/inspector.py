@@ -76,7 +76,7 @@ class Inspector(QWidget):
         self.note.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.note.setContentsMargins(10, 2, 10, 4)
         # Room for its longest text, so that nothing below moves when it changes.
-        self.note.setFixedHeight(3 * self.note.fontMetrics().lineSpacing() + 6)
+        self.note.setFixedHeight(4 * self.note.fontMetrics().lineSpacing() + 6)
         self.block = QComboBox()
         self.block.setAccessibleName("Attention of")
         self.block.setToolTip("The attention of one adapted block, or the mean of all")
@@ -105,16 +105,11 @@ class Inspector(QWidget):
         slider.setSpacing(8)
         slider.addWidget(self.opacity, 1)
         slider.addWidget(self.per_cent)
-        form = QFormLayout()
-        form.setContentsMargins(10, 4, 10, 8)
-        form.setHorizontalSpacing(16)
-        self.block_head = QLabel("Block")
-        self.block_head.setObjectName("dim")
-        form.addRow(self.block_head, self.block)
-        heading = QLabel("Opacity")
-        heading.setObjectName("dim")
-        form.addRow(heading, slider)
-        form.addRow(self.masks_left)
+        choices, facts = _form(), _form()
+        self.block_head = _heading("Block")
+        choices.addRow(self.block_head, self.block)
+        choices.addRow(_heading("Opacity"), slider)
+        choices.addRow(self.masks_left)
         for text, label in (
             ("Frame", self.kind),
             ("Sound", self.window_s),
@@ -123,16 +118,14 @@ class Inspector(QWidget):
             ("Value", self.value),
         ):
             label.setAccessibleName(text)
-            head = QLabel(text)
-            head.setObjectName("dim")
-            form.addRow(head, label)
+            facts.addRow(_heading(text), label)
         inside = QWidget()
         inside.setObjectName("surface")
         column = QVBoxLayout(inside)
         column.setContentsMargins(4, 4, 4, 0)
         column.addWidget(self.list)
         column.addWidget(self.note)
-        column.addLayout(form)
+        column.addLayout(choices)
         column.addStretch(1)
         area = QScrollArea()
         area.setWidgetResizable(True)
@@ -141,7 +134,8 @@ class Inspector(QWidget):
         area.setWidget(inside)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(area)
+        layout.addWidget(area, 1)
+        layout.addLayout(facts)  # always in sight, however low the dock is
 
     # -- what is chosen -----------------------------------------------------------------------
 
@@ -268,3 +262,16 @@ class Inspector(QWidget):
         notes = self.session.results.proposals(self.session.frame)
         taken = any(note.taken for note in notes if note.number == int(value))
         return f"{text}, taken" if taken else f"{text}, not taken"
+
+
+def _form() -> QFormLayout:
+    form = QFormLayout()
+    form.setContentsMargins(10, 4, 10, 8)
+    form.setHorizontalSpacing(16)
+    return form
+
+
+def _heading(text: str) -> QLabel:
+    label = QLabel(text)
+    label.setObjectName("dim")
+    return label

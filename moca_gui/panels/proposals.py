@@ -17,6 +17,7 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QFont
 from PySide6.QtWidgets import (
     QAbstractItemView,
+    QFrame,
     QLabel,
     QStackedLayout,
     QTableView,
@@ -29,8 +30,8 @@ from moca_gui.session import Session
 
 _Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
-_BY_OVERLAP = 4
-_TITLE_ROOM_PX = 24  # for the arrow of the order
+_BY_OVERLAP = 1
+_TITLE_ROOM_PX = 22  # for the arrow of the order
 _NO_RUN = (
     "Run on this frame (R): its proposals are listed here, with why each was taken or not. "
     "Run > Keep maps keeps those of all key frames."
@@ -49,6 +50,16 @@ class Column:
 COLUMNS = (
     Column("No.", lambda item: item.number, "Number of the proposal, as under the cursor"),
     Column(
+        "Overlap",
+        lambda item: item.overlap,
+        "Expected IoU of it alone with the sounding region, 0 to 1",
+    ),
+    Column(
+        "Sounds",
+        lambda item: item.sounds,
+        "How surely it sounds by its looks: 0 not at all, about 0.9 entirely",
+    ),
+    Column(
         "IoU",
         lambda item: item.quality,
         "Predicted IoU: how well SAM thinks that it cut its object out, 0 to 1",
@@ -57,16 +68,6 @@ COLUMNS = (
         "Stable",
         lambda item: item.stability,
         "Stability score: how little it changes with the threshold of its mask, 0 to 1",
-    ),
-    Column(
-        "Sounds",
-        lambda item: item.sounds,
-        "How surely it sounds by its looks: 0 not at all, about 0.9 entirely",
-    ),
-    Column(
-        "Overlap",
-        lambda item: item.overlap,
-        "Expected IoU of it alone with the sounding region, 0 to 1",
     ),
     Column("Why", lambda item: item.why, "Why it was taken or not"),
 )
@@ -184,6 +185,7 @@ class ProposalsPanel(QWidget):
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 10)
         table.setShowGrid(False)
+        table.setFrameShape(QFrame.Shape.NoFrame)
         table.setWordWrap(False)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)

@@ -322,10 +322,14 @@ class FrameView(QWidget):
     def map_value(self) -> float | None:
         """Value of the shown map under the cursor, or where it is in the view beside this."""
         at = self._cursor or self._pointer
-        if self._map is None or at is None or self._image is None:
+        return None if at is None else self.value_at(at)
+
+    def value_at(self, pixel: Pixel) -> float | None:
+        """Value of the shown map at a pixel of the frame."""
+        if self._map is None or self._image is None:
             return None
         rows, columns = self._map.values.shape
-        x, y = at
+        x, y = pixel
         row = y * rows // self._image.height()
         return float(self._map.values[row, x * columns // self._image.width()])
 
