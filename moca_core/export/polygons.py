@@ -72,12 +72,12 @@ def covered(polygon: Ring, size: tuple[int, int]) -> Mask:
     # The first row whose middle the line reaches, and the first that it doesn't any more.
     first = np.clip(np.ceil(low - 0.5), 0, size[0]).astype(np.int64)
     last = np.clip(np.ceil(high - 0.5), 0, size[0]).astype(np.int64)
+    counts = last - first
     turns = np.zeros((size[0], size[1] + 1), bool)  # where inside and outside change
-    for begin, stop in _bounded(last - first):
-        lines = np.repeat(np.arange(begin, stop), (last - first)[begin:stop])
-        places = np.cumsum(np.ones_like(lines)) - 1
-        before = np.repeat(np.cumsum((last - first)[begin:stop]), (last - first)[begin:stop])
-        rows = last[lines] - (before - places)
+    for begin, stop in _bounded(counts):
+        some = counts[begin:stop]
+        lines = np.repeat(np.arange(begin, stop), some)  # a line for each row that it crosses
+        rows = first[lines] + np.arange(len(lines)) - np.repeat(np.cumsum(some) - some, some)
         share = (rows + 0.5 - start[lines, 1]) / (end[lines, 1] - start[lines, 1])
         across = start[lines, 0] + share * (end[lines, 0] - start[lines, 0])
         columns = np.clip(np.ceil(across - 0.5), 0, size[1]).astype(np.int64)
