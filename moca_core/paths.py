@@ -36,6 +36,11 @@ def adapters_dir() -> Path:
     return Path(platformdirs.user_data_dir(APP_NAME, False)) / "adapters"
 
 
+def projects_dir() -> Path:
+    """Folder of the projects of clips beside which nothing can be written."""
+    return Path(platformdirs.user_data_dir(APP_NAME, False)) / "projects"
+
+
 def log_dir() -> Path:
     """Folder of the log files."""
     return Path(platformdirs.user_log_dir(APP_NAME, False))

@@ -1,4 +1,4 @@
-"""`moca-gui [CLIP]`: open the window."""
+"""`moca-gui [CLIP|FOLDER|PROJECT]`: open the window."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="moca-gui", description="See which objects make the sound in a video."
     )
-    parser.add_argument("clip", nargs="?", help="video to open")
+    parser.add_argument(
+        "path",
+        nargs="?",
+        metavar="CLIP|FOLDER|PROJECT",
+        help="video, folder of videos, or project (.moca.json) to open",
+    )
     parser.add_argument(
         "--run", action="store_true", help="find what sounds at once, then play the clip in a loop"
     )
@@ -65,10 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.setDesktopFileName("moca-studio")
     window = MainWindow()
     window.show()
-    if options.clip:
+    if options.path:
         if options.run:
             window.clips.show_when_opened()
-        window.open_path(options.clip)
+        window.open_path(options.path)
     timing = os.environ.get("MOCA_GUI_TIMING")
     if timing:
         call_at_first_paint(window.view, lambda: _print_timing("window shown"))

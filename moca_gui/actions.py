@@ -90,8 +90,18 @@ _ENCODERS = (
 )  # fmt: skip
 ACTIONS = (
     R("open", "&Open…", "File", "clips.ask_open", ("Ctrl+O",), icon="open"),
+    R("open_folder", "Open &folder…", "File", "clip_list.ask_folder", ("Ctrl+Shift+O",),
+      tip="List the clips of a folder, to go from one to the next"),
     R("open_demo", "Open the &demo clip", "File", "clips.open_demo"),
     R("close_clip", "&Close clip", "File", "clips.close", ("Ctrl+W",), needs="clip"),
+    R("next_clip", "&Next clip", "File", "clip_list.step", ("Ctrl+PgDown",), (1,), separator=True,
+      tip="Save, and open the next clip of the list"),
+    R("previous_clip", "&Previous clip", "File", "clip_list.step", ("Ctrl+PgUp",), (-1,),
+      tip="Save, and open the previous clip of the list"),
+    R("save", "&Save project", "File", "projects.save", ("Ctrl+S",), needs="clip",
+      separator=True, tip="Save labels, results and view beside the clip"),
+    R("save_as", "Save project &as…", "File", "projects.save_as", ("Ctrl+Shift+S",),
+      needs="clip", tip="Save under another name, and go on with that project"),
     R("settings", "&Settings…", "File", "dialogs.show_settings", ("Ctrl+,",), separator=True),
     R("quit", "&Quit", "File", "close", ("Ctrl+Q",), separator=True),
     R("undo", "&Undo", "Edit", "object_edits.undo", ("Ctrl+Z",), needs="undo"),

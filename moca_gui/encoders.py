@@ -17,6 +17,7 @@ from moca_gui.dialogs.terms import with_terms
 from moca_gui.runner import Runner
 from moca_gui.session import Session
 from moca_gui.settings import Settings, segment_config
+from moca_gui.thresholds.deciding import Moved
 
 
 class Encoders(QObject):
@@ -43,6 +44,7 @@ class Encoders(QObject):
         self._dialogs = dialogs
         self._actions = actions
         self._accepted: set[str] = set()
+        self._sam = ""  # that was chosen; "" for the one that belongs to the bundle
         runner.ready = self.ready
         self.changed.connect(self._mark)
         self._put_to_use()
@@ -73,7 +75,7 @@ class Encoders(QObject):
 
     def choose_adapter(self, bundle: str, adapter: str) -> None:
         """Use the file of an adapter of a bundle, and that bundle with it; "" for none."""
-        sam = self._settings.get("sam") if bundle == self.config.bundle else ""
+        sam = self._sam if bundle == self.config.bundle else ""
         self._ask(bundle, sam, adapter)
 
     def _ask(self, bundle: str, sam: str, adapter: str) -> None:
@@ -83,7 +85,7 @@ class Encoders(QObject):
             return
         if (bundle, sam, adapter) == (
             self.config.bundle,
-            self._settings.get("sam"),
+            self._sam,
             self.config.adapter,
         ):
             return
@@ -110,6 +112,7 @@ class Encoders(QObject):
             self._settings.set("sam", sam)
             self._settings.set("adapter", adapter)
             self._put_to_use()
+            self._runner.load_kept()
 
         if self._has_files(config):
             use()
@@ -147,14 +150,26 @@ class Encoders(QObject):
 
     # -- putting to use -----------------------------------------------------------------------
 
+    def take(self, config: SegmentConfig, moved: Moved) -> None:
+        """Run on the next clip as its project says, whatever the settings say."""
+        row = bundle_row(config.bundle)
+        self._use(config, "" if config.sam == row.sam else config.sam, moved)
+
+    def take_settings(self) -> None:
+        """Run on the next clip as the settings say."""
+        if segment_config(self._settings) != self.config:
+            self._put_to_use()
+
     def _put_to_use(self) -> None:
-        """The next run is made with what the settings say; its kept results are shown."""
-        config = segment_config(self._settings)
-        self._runner.use(config)
+        """The next run is made with what the settings say."""
+        self._use(segment_config(self._settings), self._settings.get("sam"))
+
+    def _use(self, config: SegmentConfig, sam: str, moved: Moved | None = None) -> None:
+        self._sam = sam
+        self._runner.use(config, moved)
         self._session.use_method(fingerprint(config), self.row.window_s)
-        self._runner.load_kept()
         self.changed.emit()
 
     def _mark(self) -> None:
         self._actions[f"bundle_{self.config.bundle}"].setChecked(True)
-        self._actions[f"sam_{self._settings.get('sam') or 'own'}"].setChecked(True)
+        self._actions[f"sam_{self._sam or 'own'}"].setChecked(True)

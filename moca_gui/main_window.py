@@ -50,6 +50,8 @@ from moca_gui.panels.timeline import Timeline
 from moca_gui.panels.transport import Transport
 from moca_gui.player import AudioFactory, Player, open_audio_clock
 from moca_gui.preferences import Preferences
+from moca_gui.projects.clip_list import ClipList
+from moca_gui.projects.part import Projects
 from moca_gui.run_worker import RunWorker, SegmenterLike, load_segmenter
 from moca_gui.runner import Runner
 from moca_gui.session import Clip, Session
@@ -126,9 +128,16 @@ class MainWindow(QMainWindow):
             self.actions_by_name,
         )
         self._make_parts()
+        self.projects = Projects(
+            *(self, self.pool, self.settings, self.session, self.runner, self.encoders),
+            *(self.view, self.timeline),
+        )
+        self.clip_list = ClipList(
+            *(self, self.pool, self.session, self.projects, self.state, self.actions_by_name)
+        )
         self.clips = Clips(
             *(self, self.opener, self.session, self.player, self.sound, self.runner, self.state),
-            *(self.start_page, self.dialogs, self.log),
+            *(self.start_page, self.dialogs, self.log, self.projects, self.clip_list),
         )
         self.edit_work = EditWork(self.session, self.pool, self)
         self.status.addPermanentWidget(self.edit_work.strip)
@@ -144,7 +153,8 @@ class MainWindow(QMainWindow):
         self.fine_tune = FineTune(
             *(self, services, self.pool, self.session, self.runner, self.settings, self.adapters)
         )
-        self.status.addPermanentWidget(self.fine_tune.strip)
+        for strip in (self.fine_tune.strip, self.projects.strip):
+            self.status.addPermanentWidget(strip)
         self.matching = Matching(
             *(self, services.matching, self.pool, self.session, self.settings, self.dialogs),
             *(self.encoders, self.adapters, self.clips.ask_open),
@@ -152,6 +162,7 @@ class MainWindow(QMainWindow):
         self.docks = make_docks(
             self, self.objects, self.inspector, self.thresholds, self.proposals, self.log
         )
+        self.docks[self.clip_list.dock.windowTitle()] = self.clip_list.dock
         self.menus = fill_menus(self.menuBar(), self.actions_by_name)
         self.recent_menu = RecentMenu(self.state, self.open_path, self.menus["File"])
         self.menus["File"].insertMenu(self.actions_by_name["close_clip"], self.recent_menu)
@@ -164,9 +175,10 @@ class MainWindow(QMainWindow):
         self._enable_actions()
         self.window_layout = WindowLayout(
             *(self, self.state, partial(size_docks, self, self.docks)),
-            *(self.timeline.zoom_whole, self.view.fit),
+            *(self.timeline.zoom_whole, self.view.fit, self.clip_list.show_dock),
         )
         self.window_layout.restore()
+        self.clip_list.show_dock()
         self.view.setFocus()
 
     # -- assembly -----------------------------------------------------------------------------
@@ -315,7 +327,7 @@ class MainWindow(QMainWindow):
     # -- opening and closing ------------------------------------------------------------------
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        if not self.fine_tune.may_close(self.close):
+        if not self.fine_tune.may_close(self.close) or not self.projects.may_close(self.close):
             event.ignore()
             return
         self.window_layout.keep()
@@ -331,6 +343,7 @@ class MainWindow(QMainWindow):
         self.player.detach()
         self.runner.cancel()
         self.opener.cancel()
+        self.projects.let_go()
         self.pool.shut_down()
         if self.session.clip is not None:
             self.session.clip.reader.close()

@@ -1,31 +1,23 @@
-"""Opening a clip beside the window: the old clip stays until the new one is ready."""
+"""Opening a clip beside the window: the old clip stays until the new one is ready.
+
+A clip opens with the project that lies beside it, and a project opens with its clip.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
-from PySide6.QtGui import QImage
 
-from moca_gui.frames import to_image
 from moca_gui.jobs import Job, JobPool, JobState
-from moca_gui.session import Clip
+from moca_gui.projects.reading import OpenedClip, Wanted, load
 
 if TYPE_CHECKING:
     from moca_core.media.video import VideoReader
-
-
-@dataclass(frozen=True, eq=False)
-class OpenedClip:
-    """A clip whose first frame could be decoded."""
-
-    clip: Clip
-    first: QImage
 
 
 class _Request:
@@ -67,7 +59,7 @@ class Opener(QObject):
     """Opens clips one at a time; a later request replaces an earlier one."""
 
     opened = Signal(object)
-    failed = Signal(object, object)  # path, error
+    failed = Signal(object, object)  # what was wanted, error
 
     def __init__(
         self,
@@ -81,19 +73,19 @@ class Opener(QObject):
         self._job: Job | None = None
         self._request = _Request()
 
-    def open(self, path: Path) -> None:
-        """Begin to open `path`; `opened` or `failed` tells the end."""
+    def open(self, wanted: Wanted) -> None:
+        """Begin to open a clip or a project; `opened` or `failed` tells the end."""
         self.cancel()
-        path = path.expanduser().absolute()
         request = self._request = _Request()
 
         def work() -> Iterator[None]:
-            request.offer(open_clip(path, self._open_reader))
-            yield
+            for event in load(wanted, self._open_reader):
+                if isinstance(event, OpenedClip):
+                    request.offer(event)
+                yield
 
-        self._job = self._pool.start(
-            f"open {path.name}", work, on_finished=partial(self._on_finished, path, request)
-        )
+        on_finished = partial(self._on_finished, wanted, request)
+        self._job = self._pool.start(f"open {wanted.path.name}", work, on_finished=on_finished)
 
     def cancel(self) -> None:
         """Give up what is being opened."""
@@ -102,13 +94,13 @@ class Opener(QObject):
             self._request.give_up()
             self._job = None
 
-    def _on_finished(self, path: Path, request: _Request, job: Job) -> None:
+    def _on_finished(self, wanted: Wanted, request: _Request, job: Job) -> None:
         if job is not self._job:
             return  # replaced by a later request
         self._job = None
         found = request.take()
         if job.state is JobState.FAILED and job.error is not None:
-            self.failed.emit(path, job.error)
+            self.failed.emit(wanted, job.error)
         elif found is not None:
             self.opened.emit(found)
 
@@ -118,14 +110,3 @@ def open_video(path: Path) -> VideoReader:
     from moca_core.media.video import VideoReader
 
     return VideoReader(path, decode_ahead=True)
-
-
-def open_clip(path: Path, open_reader: Callable[[Path], VideoReader]) -> OpenedClip:
-    """Open a clip and decode its first frame; raises `MediaError`."""
-    reader = open_reader(path)
-    try:
-        first = to_image(reader.frame(0))
-    except BaseException:
-        reader.close()
-        raise
-    return OpenedClip(Clip(path, reader), first)

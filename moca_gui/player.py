@@ -66,9 +66,9 @@ class Player(QObject):
 
     # -- the clip -----------------------------------------------------------------------------
 
-    def attach(self, clip: Clip, first: QImage | None) -> None:
-        """Take over `clip`; call after `session.set_clip`."""
-        self.target = 0
+    def attach(self, clip: Clip, first: QImage | None, frame: int = 0) -> None:
+        """Take over `clip` at `frame`, whose picture is `first`; call after `session.set_clip`."""
+        self.target = frame
         loader = FrameLoader(clip.reader)
         self._loader = loader
         self._loader_job = self._pool.start(
@@ -76,9 +76,9 @@ class Player(QObject):
         )
         self._open_sound(clip)
         if first is not None:
-            self.session.set_frame(0, first)
+            self.session.set_frame(frame, first)
         else:
-            loader.request(0)
+            loader.request(frame)
 
     def detach(self) -> None:
         """Stop, and let go of the clip and the sound device; waits for the decoder."""

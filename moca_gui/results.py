@@ -74,6 +74,10 @@ class ResultStore:
         """The frames that have a result."""
         return set(self._results)
 
+    def by_frame(self) -> dict[int, PackedResult]:
+        """All results by their frames, as a copy that stays as it is."""
+        return dict(self._results)
+
     def get(self, frame: int) -> PackedResult | None:
         """The result of exactly this frame, or None."""
         return self._results.get(frame)

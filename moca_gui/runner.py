@@ -35,6 +35,7 @@ class Runner(QObject):
     ended = Signal(str)
     completed = Signal()  # a run came to its end, neither stopped nor failed
     defaults_known = Signal(object)  # the thresholds that suit the bundle
+    found = Signal()  # a result of the open clip
     scored = Signal(int, object)  # what the thresholds cut in a key frame
 
     def __init__(
@@ -128,6 +129,7 @@ class Runner(QObject):
             self._decide(wish)
         else:
             self.load_kept()
+        self.session.mark_dirty()
         self.changed.emit()
 
     def _decide(self, wish: Wish) -> None:
@@ -168,8 +170,15 @@ class Runner(QObject):
             self._left = job
             self._end(job, JobState.CANCELLED)
 
-    def use(self, config: SegmentConfig) -> None:
-        """Make the runs to come with `config`; encoders of another one leave the memory."""
+    def use(self, config: SegmentConfig, moved: Moved | None = None) -> None:
+        """Make the runs to come with `config`; encoders of another one leave the memory.
+
+        Parameters
+        ----------
+        moved : its thresholds that differ from the bundle's; None leaves them as they are.
+        """
+        if moved is not None:
+            self._moved[config] = moved
         if self._worker.held is not None and self._worker.held.config != config:
             self._worker.held = None
         self.config = config
@@ -254,6 +263,7 @@ class Runner(QObject):
             if event.total == 1:
                 result = self.session.results.known_numbers(result)
             self.session.add_result(result)
+            self.found.emit()
         if isinstance(event, ScoresEvent) and shown:
             self.scored.emit(event.frame, event.scores)
         if not mine:

@@ -89,11 +89,18 @@ class Session(QObject):
         self._method = ""  # names what the results on screen were made with
         self._shelf: OrderedDict[str, ResultStore] = OrderedDict()
 
-    def set_clip(self, clip: Clip | None) -> None:
-        """Put `clip` in place of the open one; the caller closes the old reader."""
+    def set_clip(
+        self, clip: Clip | None, results: ResultStore | None = None, labels: Labels | None = None
+    ) -> None:
+        """Put `clip` in place of the open one; the caller closes the old reader.
+
+        Parameters
+        ----------
+        results, labels : what its project has of the method in use; None where there is none.
+        """
         self.clip = clip
-        self.results = ResultStore(clip.frame_count if clip else 0)
-        self.labels = Labels()
+        self.results = results or ResultStore(clip.frame_count if clip else 0)
+        self.labels = labels or Labels()
         self._shelf.clear()
         self.frame = 0
         self.image = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from moca_gui.theme import THEME_CHOICES
 
 _log = logging.getLogger(__name__)
 RECENT_LIMIT = 10
+FOLDERS_LIMIT = 50
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,11 @@ SETTINGS = (
     Setting("keep_maps", False, label="Keep maps of every key frame", section="Runs",
             tip="Evidence, clusters and the like of whole runs, for the inspector. They need "
             "memory; a run on one frame always keeps its own."),
+    Setting("autosave", True, label="Save by itself", section="Projects",
+            tip="A project is saved shortly after each change. Without it, save by Ctrl+S."),
+    Setting("autosave_after_s", 2.0, limits=(0.5, 20.0), label="Save after", section="Projects",
+            unit="s", step=0.5, tip="How long after the last change."),
+    Setting("projects_folder", "", elsewhere="asked for where the clip's folder is read-only"),
     Setting("bundle", "compact", choices=BUNDLE_NAMES, elsewhere=_BY_MENU),
     # "" and 0 take the bundle's own.
     Setting("sam", "", choices=("", *SAMS), elsewhere=_BY_MENU),
@@ -197,6 +204,25 @@ class WindowState:
     def clear_recent(self) -> None:
         """Forget the recent clips."""
         self._store.remove("recent")
+
+    def position(self, folder: Path) -> str:
+        """Name of the clip that was open last of a folder of clips; "" if none was."""
+        return self._positions().get(str(folder), "")
+
+    def keep_position(self, clip: Path) -> None:
+        """Remember that `clip` was open last of its folder."""
+        known = self._positions()
+        known.pop(str(clip.parent), None)
+        latest = [*known.items(), (str(clip.parent), clip.name)][-FOLDERS_LIMIT:]
+        self._store.setValue("positions", json.dumps(dict(latest)))
+
+    def _positions(self) -> dict[str, str]:
+        try:
+            value = parse_json(self._read("positions") or "{}")
+        except (ValueError, TypeError):
+            return {}
+        known = value if isinstance(value, dict) else {}
+        return {key: name for key, name in known.items() if isinstance(name, str)}
 
     def save(self, geometry: QByteArray, docks: QByteArray) -> None:
         """Keep the window's geometry and dock layout."""

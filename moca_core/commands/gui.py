@@ -14,12 +14,17 @@ from types import ModuleType
 
 from moca_core.errors import MocaError
 
-HELP = "Open the window, with a clip if one is given."
+HELP = "Open the window, with a clip, a folder of clips or a project if one is given."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the clip to open."""
-    parser.add_argument("path", nargs="?", metavar="CLIP", help="what to open")
+    """Add what to open."""
+    parser.add_argument(
+        "path",
+        nargs="?",
+        metavar="CLIP|FOLDER|PROJECT",
+        help="video, folder of videos, or project (.moca.json) to open",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
