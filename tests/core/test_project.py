@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-import weakref
 import zlib
 from dataclasses import replace
 
@@ -18,18 +17,14 @@ import pytest
 from core.project_fakes import (
     SIZE,
     a_clip,
-    a_ref,
     a_result,
     a_snapshot,
     assert_same_frames,
-    labels,
     masks,
     random_results,
-    results,
     save,
 )
 
-from moca_core.annotations.chunks import encode
 from moca_core.annotations.project import (
     Opened,
     Project,
@@ -42,9 +37,7 @@ from moca_core.annotations.project import (
     project_path,
 )
 from moca_core.config import SegmentConfig
-from moca_core.errors import ProjectConflictError, ProjectError, ProjectVersionError
 from moca_core.fileio import write_json
-from moca_core.models.filelock import FileLock
 
 
 @pytest.fixture
@@ -144,186 +137,6 @@ def test_opening_tells_how_far_it_is_and_can_be_left(clip, project):
     left.close()
 
 
-# -- what is written --------------------------------------------------------------------------
-
-
-def test_only_what_changed_is_written_among_20000_frames(clip, project):
-    shared = a_result(0)
-    found = {frame: replace(shared, frame=frame) for frame in range(20_000)}
-    snapshot = replace(a_snapshot(clip), clip=a_ref(clip, 20_000), results=found, labels={})
-    assert len(save(project, snapshot)) == 313  # of 64 frames
-    assert save(project, snapshot) == []
-    kept = {path: path.stat().st_mtime_ns for path in masks(project).iterdir()}
-    (first,) = save(project, replace(snapshot, labels=labels([7000])))
-    (second,) = save(project, replace(snapshot, labels=labels([7000, 7001])))
-    assert first.startswith("labels-006976-")
-    assert second.startswith("labels-006976-")
-    assert not (masks(project) / first).exists()
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    found[19_000] = replace(found[19_000], coarse=True)
-    (only,) = save(project, replace(snapshot, results=dict(found), labels={}))
-    assert only.startswith("results-018944-")
-    assert len(list(masks(project).glob("*.gz"))) == 313
-
-
-def test_what_was_opened_isnt_written_again(clip, project):
-    snapshot = a_snapshot(clip)
-    save(project, snapshot)
-    opened = open_project(project.path)
-    assert save(opened.project, opened.snapshot) == []
-    edited = dict(opened.snapshot.labels) | labels([71])
-    assert len(save(opened.project, replace(opened.snapshot, labels=edited))) == 1
-    assert sorted(open_project(project.path).snapshot.labels) == [3, 70, 71, 150]
-
-
-def test_the_project_keeps_no_frame_alive(clip, project):
-    found = results([5])
-    there = weakref.ref(found[5])
-    save(project, a_snapshot(clip, results=found))
-    del found
-    assert there() is None
-
-
-def test_frames_too_large_for_one_file_lie_in_several(clip, project, monkeypatch):
-    monkeypatch.setattr("moca_core.annotations.chunks._FULL", 5_000)
-    snapshot = a_snapshot(clip, results=results(range(70)), labels={})
-    assert len(save(project, snapshot)) > 6
-    opened = open_project(project.path)
-    assert_same_frames(opened.snapshot.results, snapshot.results)
-    assert save(opened.project, opened.snapshot) == []
-
-
-def test_a_save_stopped_halfway_leaves_the_old_state_and_goes_on_later(clip, project):
-    save(project, a_snapshot(clip))
-    new = a_snapshot(clip, results=results(range(500), "Bird"))
-    events = project.save(new)
-    for _ in range(4):
-        next(events)
-    events.close()
-    found = open_project(project.path).snapshot.results
-    assert {item.objects[0].name for item in found.values()} == {"Dog"}
-    assert len(save(project, new)) == 5  # of 8 files three were there
-    assert len(open_project(project.path).snapshot.results) == 500
-
-
-def test_a_vanished_folder_is_written_again(clip, project):
-    snapshot = a_snapshot(clip)
-    save(project, snapshot)
-    for path in masks(project).iterdir():
-        path.unlink()
-    masks(project).rmdir()
-    save(project, snapshot)
-    assert open_project(project.path).notes == ()
-    project.path.unlink()
-    save(project, snapshot)
-    assert open_project(project.path).notes == ()
-
-
-def test_saved_under_another_name_it_is_whole(clip, project, tmp_path):
-    snapshot = a_snapshot(clip)
-    save(project, snapshot)
-    other = Project(tmp_path / "elsewhere" / "copy.moca.json")
-    save(other, snapshot)
-    found = open_project(other.path)
-    assert_same_frames(found.snapshot.labels, snapshot.labels)
-    assert find_clip(found.snapshot.clip, other.path) == clip
-    assert content(other)["clip"]["relative"] == "../dog.mp4"
-
-
-def test_a_readable_file_renamed_alone_is_still_read(clip, project):
-    snapshot = a_snapshot(clip)
-    save(project, snapshot)
-    path = project.path.rename(project.path.with_name("renamed.moca.json"))
-    opened = open_project(path)
-    assert_same_frames(opened.snapshot.labels, snapshot.labels)
-    assert len(save(opened.project, opened.snapshot)) == 7
-    assert len(list(masks(project).glob("*.gz"))) == 7
-    assert masks_folder(path).name == "renamed.moca"
-
-
-# -- others -----------------------------------------------------------------------------------
-
-
-def test_what_another_program_saved_isnt_overwritten(clip, project):
-    save(project, a_snapshot(clip))
-    other = open_project(project.path)
-    save(other.project, replace(other.snapshot, labels=labels([9])))
-    before = project.path.read_bytes()
-    with pytest.raises(ProjectConflictError, match="meanwhile") as caught:
-        save(project, a_snapshot(clip, labels=labels([8])))
-    assert "overwrite" in caught.value.hint
-    assert project.path.read_bytes() == before
-    assert sorted(open_project(project.path).snapshot.labels) == [9]
-    save(project, a_snapshot(clip, labels=labels([8])), force=True)
-    assert sorted(open_project(project.path).snapshot.labels) == [8]
-    save(project, a_snapshot(clip, labels=labels([8, 7])))
-    with pytest.raises(ProjectConflictError):
-        save(other.project, other.snapshot)
-
-
-@pytest.mark.parametrize("text", [None, "{", '{"format": "something else"}', "\0"])
-def test_a_file_that_is_there_already_isnt_overwritten(clip, project, text):
-    if text is None:
-        save(Project(project.path), a_snapshot(clip))
-    else:
-        project.path.write_text(text)
-    before = project.path.read_bytes()
-    with pytest.raises(ProjectConflictError):
-        save(project, a_snapshot(clip))
-    assert project.path.read_bytes() == before
-    save(project, a_snapshot(clip), force=True)
-    assert open_project(project.path).notes == ()
-
-
-def test_a_newer_program_s_project_is_refused_and_stays(clip, project):
-    save(project, a_snapshot(clip))
-    change(project, version=2, program="3.4", chunks={"in": "another way"})
-    before = project.path.read_bytes()
-    with pytest.raises(ProjectVersionError, match=r"newer program \(3\.4; format 2") as caught:
-        open_project(project.path)
-    assert "Update" in caught.value.hint
-    for force in (False, True):
-        with pytest.raises(ProjectVersionError):
-            save(project, a_snapshot(clip), force)
-    assert project.path.read_bytes() == before
-    facts = peek(project.path)
-    assert (facts.corrected, facts.saved_at) == (0, None)
-    assert "newer" in facts.problem
-
-
-def test_what_this_program_doesnt_know_is_kept(clip, project):
-    save(project, a_snapshot(clip))
-    config = content(project)["config"] | {"new": 1}
-    change(project, notes=["by hand"], config=config)
-    opened = open_project(project.path)
-    assert opened.notes == ()
-    save(opened.project, opened.snapshot)
-    assert content(project)["notes"] == ["by hand"]
-    assert "new" not in content(project)["config"]
-
-
-def test_two_programs_that_save_at_once_wait_for_each_other(clip, project, monkeypatch):
-    monkeypatch.setattr("moca_core.annotations.saving._TRIES", 2)
-    masks(project).mkdir()
-    with FileLock(masks(project) / ".lock") as lock:
-        assert lock.acquire()
-        with pytest.raises(ProjectError, match="another program is saving"):
-            save(project, a_snapshot(clip))
-    save(project, a_snapshot(clip))
-    assert peek(project.path).corrected == 3
-
-
-def test_a_project_that_is_saved_while_it_is_opened_is_opened_again(clip, project):
-    save(project, a_snapshot(clip))
-    events = opening(project.path)
-    next(events)
-    save(project, a_snapshot(clip, results=results(range(200), "Bird"), labels=labels([9])))
-    opened = list(events)[-1]
-    assert opened.notes == ()
-    assert sorted(opened.snapshot.labels) == [9]
-    save(opened.project, opened.snapshot)
-
-
 # -- the clip, and what is known without opening ----------------------------------------------
 
 
@@ -398,32 +211,6 @@ def test_a_look_at_anything_says_what_is_wrong(project, text):
     assert str(project.path) in peek(project.path).problem
     assert "folder" not in peek(project.path).problem
     assert peek(project.path.parent).problem
-
-
-# -- what killed saves leave ------------------------------------------------------------------
-
-
-def test_leftovers_of_killed_saves_go_if_they_are_ours_and_old(clip, project):
-    save(project, a_snapshot(clip))
-    folder, beside = masks(project), project.path.parent
-    chunk, stale = encode("labels", [a_result(9990)])
-    name = chunk.name
-    old = [folder / name, folder / f".{name}.0123abcd.tmp", beside / ".dog.moca.json.0123abcd.tmp"]
-    foreign = [
-        folder / f"labels-000128-{'0' * 16}.json.gz",  # damaged: not what its name says
-        folder / "notes.txt",
-        folder / ".notes.txt.0123abcd.tmp",
-        beside / ".cat.moca.json.0123abcd.tmp",
-    ]
-    for path in (*old, *foreign):
-        path.write_bytes(stale)
-        os.utime(path, (0, 0))
-    young = folder / f".{name}.0123abce.tmp"
-    young.write_bytes(stale)
-    opened = open_project(project.path)
-    save(opened.project, opened.snapshot)
-    assert [path.exists() for path in old] == [False] * 3
-    assert all(path.exists() for path in (*foreign, young))
 
 
 def test_starting_the_window_imports_nothing_slow_for_projects():
