@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from moca_gui.views.overlay import number_text
-
 AVERAGE = "attention"
 """The map of all adapted blocks together; those of single ones are called `attention 9`."""
 
@@ -40,7 +38,7 @@ class Overlay:
         """A value of the map, as the inspector shows it.
 
         >>> overlay("saliency").value_text(0.25), overlay("clusters").value_text(3.0)
-        ('0.250 (0 to 1)', 'cluster 3')
+        ('0.25 (0 to 1)', 'cluster 3')
         >>> overlay("proposals").value_text(0.0), overlay("masks").value_text(None)
         ('none', '-')
         """
@@ -49,7 +47,7 @@ class Overlay:
         if self.labels:
             bare = self.bare_zero and not value
             return "none" if bare else f"{self.labels.removesuffix('s')} {int(value)}"
-        return f"{number_text(value, 3)} ({self.unit})"
+        return f"{value + 0.0:.4g} ({self.unit})"
 
 
 # In the order of the keys 1 to 7.

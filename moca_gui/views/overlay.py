@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor, log10
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,12 @@ class DrawnMap:
     def discrete(self) -> bool:
         """Whether the values are labels."""
         return bool(self.labels)
+
+    @property
+    def digits(self) -> int:
+        """Digits behind the point that tell the lowest value from the highest."""
+        spread = self.high - self.low
+        return max(2, 1 - floor(log10(spread))) if spread > 0 else 2
 
     def share_of(self, value: float | None) -> float | None:
         """Where `value` lies between the lowest and the highest one, 0 to 1; None if nowhere."""
@@ -270,7 +277,7 @@ def paint_colour_bar(painter: QPainter, item: DrawnMap, area: QRectF, under: flo
     line = metrics.height()
     value = ""
     if under is not None:
-        value = f"{int(under)}" if item.discrete else number_text(under, 3)
+        value = f"{int(under)}" if item.discrete else number_text(under, item.digits + 1)
     title = f"{item.title} ({item.unit})" if item.unit else item.title
     needed = metrics.horizontalAdvance(f"{title}   {value or '0.000'}") + 24
     width, height = max(_BAR_WIDTH_PX, needed), 2 * line + 20 if item.discrete else 2 * line + 34
@@ -300,7 +307,7 @@ def paint_colour_bar(painter: QPainter, item: DrawnMap, area: QRectF, under: flo
         painter.fillRect(QRectF(x - 1, bar.top() - 2, 2, bar.height() + 4), _TEXT)
     painter.setPen(_DIM)
     foot = QRectF(inner.left(), bar.bottom() + 4, inner.width(), line)
-    low, high = number_text(item.low, 2), number_text(item.high, 2)
+    low, high = number_text(item.low, item.digits), number_text(item.high, item.digits)
     painter.drawText(foot, Qt.AlignmentFlag.AlignLeft, low)
     painter.drawText(foot, Qt.AlignmentFlag.AlignRight, high)
     zero = item.share_of(0.0) if item.low < 0 < item.high else None

@@ -166,7 +166,7 @@ def test_attention_of_one_block_or_all(qtbot, window, open_clip, segmenter):
             QTest.keyClick(block, Qt.Key.Key_Down)
         block.activated.emit(block.currentIndex())
         assert window.view.map_title == title
-        assert window.inspector.value.text() == f"{value:.3f} (0 to 1)"
+        assert window.inspector.value.text() == f"{value:.4g} (0 to 1)"
     qtbot.keyClick(window, Qt.Key.Key_2)
     assert not block.isVisibleTo(window)
     qtbot.keyClick(window, Qt.Key.Key_7)
@@ -287,7 +287,7 @@ def test_both_show_the_same_place_and_share_the_cursor(qtbot, window, open_clip,
     evidence = segmenter.result(12, keep_maps=True).maps["evidence"]
     point(qtbot, left, 24, 30)
     assert right.map_value() == pytest.approx(float(evidence[30 * 16 // 48, 24 * 16 // 64]))
-    assert window.inspector.value.text() == f"{right.map_value():.3f} (at most 1)"
+    assert window.inspector.value.text() == f"{right.map_value():.4g} (at most 1)"
     assert window.inspector.object.text() == "1 dog, 0.83"
     assert window.inspector.pixel.text() == "24, 30"
     pointed = right.grab().toImage()

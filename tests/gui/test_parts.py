@@ -376,6 +376,16 @@ def test_a_map_without_spread_has_no_place(qtbot):
     assert bar_of(item, -0.5) != bar_of(item, None)  # the value is written all the same
 
 
+@pytest.mark.parametrize(
+    ("spread", "digits"), [(1.0, 2), (0.3, 2), (0.1, 2), (0.05, 3), (0.004, 4), (0.0, 2)]
+)
+def test_the_ends_of_the_bar_can_be_told_apart(spread, digits):
+    item = draw_map("Attention", np.array([[0.125, 0.125 + spread]]))
+    assert item.digits == digits
+    if spread:
+        assert number_text(item.low, item.digits) != number_text(item.high, item.digits)
+
+
 def test_numbers_have_no_minus_nothing():
     assert number_text(-0.001, 2) == "0.00"
     assert number_text(-0.25, 2) == "-0.25"
