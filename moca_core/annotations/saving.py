@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -180,8 +180,10 @@ class Project:
         self._known[place] = _Known(tuple(written), tuple(map(weakref.ref, frames)))
 
     def _index(self, snapshot: Snapshot) -> Index:
+        # Of a clip that is still being looked through not all frames are known.
+        frame_count = max([snapshot.clip.frame_count - 1, *snapshot.results, *snapshot.labels]) + 1
         return Index(
-            snapshot,
+            replace(snapshot, clip=replace(snapshot.clip, frame_count=frame_count)),
             saved_at=datetime.now(UTC).replace(microsecond=0),
             saved_id=secrets.token_hex(8),
             masks=masks_folder(self.path).name,

@@ -229,6 +229,7 @@ def test_a_view_outside_of_the_clip_is_brought_inside(clip, project):
 
 def test_frames_outside_of_the_clip_are_left_out_and_named(clip, project):
     save(project, a_snapshot(clip, labels=labels([3, 1000, 1001])))
+    rewrite(project, lambda value: value["clip"].update(frames=1000))
     opened = open_project(project.path)
     assert opened.notes == ("Corrections of frames 1000-1001 aren't in the clip.",)
     assert sorted(opened.snapshot.labels) == [3]

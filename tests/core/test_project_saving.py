@@ -103,6 +103,13 @@ def test_frames_too_large_for_one_file_lie_in_several(clip, project, monkeypatch
     assert save(opened.project, opened.snapshot) == []
 
 
+def test_frames_that_the_clip_isnt_known_to_have_yet_are_kept(clip, project):
+    save(project, replace(a_snapshot(clip, labels=labels([900])), clip=a_ref(clip, 100)))
+    opened = open_project(project.path)
+    assert opened.notes == ()
+    assert (sorted(opened.snapshot.labels), opened.snapshot.clip.frame_count) == ([900], 901)
+
+
 def test_a_save_stopped_halfway_leaves_the_old_state_and_goes_on_later(clip, project):
     save(project, a_snapshot(clip))
     new = a_snapshot(clip, results=results(range(500), "Bird"))
