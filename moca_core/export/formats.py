@@ -20,7 +20,8 @@ class Format:
 
     Attributes
     ----------
-    name : as the command line and the window call it.
+    name : as the command line calls it.
+    title : as the window calls it.
     module : whose `write` does it (an `exporter.Write`). It is named, not imported: AVSBench's
         trees are written where they are read, in a layer above this one.
     help : a line for the user.
@@ -30,6 +31,7 @@ class Format:
     """
 
     name: str
+    title: str
     module: str
     help: str
     needs_clip: bool
@@ -48,6 +50,7 @@ FORMATS = {
     for row in (
         Format(
             "png",
+            "PNG masks",
             "moca_core.export.png",
             "masks as pictures: of all objects, of each, and numbered",
             needs_clip=False,
@@ -58,6 +61,7 @@ FORMATS = {
         ),
         Format(
             "avsbench",
+            "AVSBench data set",
             "moca_core.evaluation.layouts.exporting",
             "a tree of AVSBench: frames, masks, sound and table",
             needs_clip=True,
@@ -68,6 +72,7 @@ FORMATS = {
         ),
         Format(
             "coco",
+            "COCO instances",
             "moca_core.export.coco",
             "COCO instances: annotations.json and pictures",
             needs_clip=True,
@@ -78,6 +83,7 @@ FORMATS = {
         ),
         Format(
             "yolo",
+            "YOLO segmentation",
             "moca_core.export.yolo",
             "YOLO segmentation labels: polygons, pictures, data.yaml",
             needs_clip=True,
@@ -88,6 +94,7 @@ FORMATS = {
         ),
         Format(
             "video",
+            "Overlay video",
             "moca_core.export.video",
             "the overlay: masks over the playing picture, with sound",
             needs_clip=True,
@@ -97,6 +104,7 @@ FORMATS = {
         ),
         Format(
             "matte",
+            "Matte video",
             "moca_core.export.matte",
             "the mask as a video with sound: black and white, or the picture with alpha",
             needs_clip=True,
@@ -106,6 +114,7 @@ FORMATS = {
         ),
         Format(
             "npz",
+            "NPZ arrays",
             "moca_core.export.npz",
             "the intermediates of the method as arrays",
             needs_clip=False,

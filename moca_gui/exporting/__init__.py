@@ -1,0 +1,1 @@
+"""Masks out of the window and into it: File > Export, File > Import masks."""

@@ -1,0 +1,39 @@
+"""Where an export may go."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from moca_core.export.exporter import STAGING
+
+
+def proposed(clip: Path, kind: str) -> Path:
+    """A free folder beside the clip, or at home if nothing can be written there."""
+    parent = clip.parent if os.access(clip.parent, os.W_OK) else Path.home()
+    wanted = parent / f"{clip.stem}-{kind}"
+    folder, number = wanted, 1
+    while trouble(folder):
+        number += 1
+        if number > 999:
+            break
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+    return folder
+
+
+def trouble(folder: Path) -> str:
+    """Why nothing can be exported to a folder; "" if it can."""
+    try:
+        if folder.is_dir():
+            if any(path.name != STAGING for path in folder.iterdir()):
+                return "Something is in this folder already: choose a new or an empty one."
+        elif folder.exists():
+            return "This is a file: choose a folder."
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not there.is_dir():
+            return f"{there.name} is a file: choose another folder."
+        if not os.access(there, os.W_OK):
+            return f"Nothing can be written to {there}: choose another folder."
+    except OSError as error:
+        return f"This can't be a folder ({error.strerror or error})."
+    return ""
