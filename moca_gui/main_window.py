@@ -26,7 +26,7 @@ from moca_gui.actions import ACTIONS, fill_menus, make_actions
 from moca_gui.adapters import Adapters
 from moca_gui.clips import Clips
 from moca_gui.correcting.checking import Checking
-from moca_gui.correcting.following import Following
+from moca_gui.correcting.following import Following, open_pictures
 from moca_gui.correcting.objects import ObjectEdits
 from moca_gui.correcting.work import EditWork
 from moca_gui.dialogs.opening import Dialogs
@@ -77,6 +77,7 @@ class Services:
     """What the window takes from outside, so that tests can put something else in its place."""
 
     open_reader: Callable[[Path], VideoReader] = open_video
+    open_pictures: Callable[[Path], VideoReader] = open_pictures
     read_sound: Callable[[Clip], Iterator[SoundPart]] = read_sound
     audio_factory: AudioFactory = open_audio_clock
     make_segmenter: Callable[[SegmentConfig], SegmenterLike] = load_segmenter
@@ -146,7 +147,7 @@ class MainWindow(QMainWindow):
             self,
         )
         self.following = Following(
-            *(self.session, self.settings, self.edit_work, services.open_reader),
+            *(self.session, self.settings, self.edit_work, services.open_pictures),
             *(self.actions_by_name, self),
         )
         self.checking = Checking(self.session, self.player, self)
@@ -212,7 +213,7 @@ class MainWindow(QMainWindow):
         session.noted.connect(self.log.write)
         for signal in (session.clip_changed, session.range_changed, self.runner.changed):
             signal.connect(self._enable_actions)
-        for signal in (session.dirtied, self.objects.chosen_changed, self.edit_work.changed):
+        for signal in (session.labels_changed, self.objects.chosen_changed, self.edit_work.changed):
             signal.connect(self._enable_actions)
         self.edit_work.failed.connect(self._on_run_failed)
         self.inspector.overlay_changed.connect(

@@ -143,18 +143,20 @@ class ResultStore:
         """All results, in no order."""
         return self._results.values()
 
-    def known_numbers(self, result: PackedResult) -> PackedResult:
+    def known_numbers(self, result: PackedResult, from_number: int = 1) -> PackedResult:
         """`result` with the numbers that its objects have in this clip already.
 
         A run on one frame counts from 1; the same object, by its name and place in the nearest
-        frame with a result, keeps its number and so its colour. Others get numbers of their own.
+        frame with a result, keeps its number and so its colour. Others get numbers of their own,
+        from `from_number` on.
         """
         frames = np.flatnonzero(self.states == MASKS)
         if not len(frames) or not result.objects:
             return result
         near = self._results[int(frames[np.argmin(np.abs(frames - result.frame))])]
         free = list(near.objects)
-        next_number = 1 + max(item.number for r in self._results.values() for item in r.objects)
+        used = (item.number for other in self._results.values() for item in other.objects)
+        next_number = max(from_number, 1 + max(used))
         objects = []
         for item in result.objects:
             overlaps = [

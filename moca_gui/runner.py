@@ -261,7 +261,8 @@ class Runner(QObject):
             # Also after a cancel: what is finished is kept.
             result = event.result
             if event.total == 1:
-                result = self.session.results.known_numbers(result)
+                free = self.session.free_number
+                result = self.session.results.known_numbers(result, free)
             self.session.add_result(result)
             self.found.emit()
         if isinstance(event, ScoresEvent) and shown:

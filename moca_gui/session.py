@@ -17,6 +17,7 @@ from moca_core.annotations.history import Edit, Labels
 from moca_core.annotations.model import PackedResult
 from moca_core.media.audio import frame_window
 from moca_core.models.registry import bundle_row
+from moca_gui.correcting.numbers import NumbersApart
 from moca_gui.results import CORRECTED, ResultStore
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Session(QObject):
     objects_changed = Signal()
     audio_window_changed = Signal()
     selected_changed = Signal()
+    labels_changed = Signal()  # a correction was made, undone, or made again
     dirtied = Signal()  # something changed that a project keeps
     noted = Signal(str)
 
@@ -86,6 +88,7 @@ class Session(QObject):
         self.hidden_objects: set[int] = set()
         self.selected: int | None = None  # number of the object that corrections are for
         self.audio_window_s = bundle_row("compact").window_s
+        self._apart = NumbersApart(self.labels.frames)
         self._method = ""  # names what the results on screen were made with
         self._shelf: OrderedDict[str, ResultStore] = OrderedDict()
 
@@ -102,6 +105,7 @@ class Session(QObject):
         self.results = results or ResultStore(clip.frame_count if clip else 0)
         self.labels = labels or Labels()
         self._shelf.clear()
+        self._apart = NumbersApart(self.labels.frames)
         self.frame = 0
         self.image = None
         self.range = None
@@ -170,6 +174,8 @@ class Session(QObject):
 
     def _edited(self, frames: set[int]) -> bool:
         if frames:
+            self._apart.forget()
+            self.labels_changed.emit()
             self.result_changed.emit(next(iter(frames)) if len(frames) == 1 else -1)
             self.mark_dirty()
         return bool(frames)
@@ -181,8 +187,8 @@ class Session(QObject):
     # -- results ------------------------------------------------------------------------------
 
     def add_result(self, result: PackedResult) -> None:
-        """Keep a result and show it where its frame is."""
-        self.results.add(result)
+        """Keep a result of a run, and show it where its frame is and isn't corrected."""
+        self.results.add(self._apart.apart(result, lambda: self.free_number))
         self.result_changed.emit(result.frame)
 
     def clear_results(self) -> None:
@@ -206,6 +212,7 @@ class Session(QObject):
             while len(self._shelf) > _SHELF:
                 self._shelf.popitem(last=False)
             self._method = method
+            self._apart = NumbersApart(self.labels.frames)
             self.hidden_objects = set()  # its numbers mean other objects
         self.result_changed.emit(-1)
 

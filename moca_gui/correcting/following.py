@@ -41,7 +41,7 @@ class Following(QObject):
     Parameters
     ----------
     work : runs the job and applies what it made.
-    open_reader : opens the clip for the job, beside the player's.
+    open_pictures : opens a clip for the job, beside the player's.
     actions : of the window; one is checked while silent frames get masks, too.
     """
 
@@ -50,13 +50,13 @@ class Following(QObject):
         session: Session,
         settings: Settings,
         work: EditWork,
-        open_reader: Callable[[Path], VideoReader],
+        open_pictures: Callable[[Path], VideoReader],
         actions: dict[str, QAction],
         parent: QObject,
     ) -> None:
         super().__init__(parent)
         self._session, self._settings, self._work = session, settings, work
-        self._open_reader = open_reader
+        self._open_pictures = open_pictures
         actions["follow_silent"].setChecked(settings.get("follow_silent"))
 
     def set_in_silence(self, wanted: bool) -> None:
@@ -123,7 +123,8 @@ class Following(QObject):
 
     def _parts(self, path: Path, ways: Sequence[Way]) -> Iterator[Part]:
         """The job: the frames of all ways; what stopped an object is told at the end."""
-        reader = self._open_reader(path)
+        yield Part({}, {}, 0, 0)  # a place to stop before the frames of a long clip are counted
+        reader = self._open_pictures(path)
         done = 0
         total = sum(len(way.frames) for way in ways)
         silent: list[int] = []
@@ -145,6 +146,13 @@ class Following(QObject):
                 yield Part({}, {}, total, total, _silent(silent))
         finally:
             reader.close()
+
+
+def open_pictures(path: Path) -> VideoReader:
+    """The real reader, with all frames known; of a long clip, that takes a while."""
+    from moca_core.media.video import VideoReader
+
+    return VideoReader(path)
 
 
 def _part(way: Way, event: Followed, done: int, total: int) -> Part:

@@ -46,7 +46,7 @@ class ObjectEdits(QObject):
         self._settings, self._work = settings, work
         self._actions = actions
         panel.renamed.connect(self._rename)
-        for signal in (session.dirtied, session.clip_changed):
+        for signal in (session.labels_changed, session.clip_changed):
             signal.connect(self._name_steps)
         self._name_steps()
 
@@ -75,7 +75,7 @@ class ObjectEdits(QObject):
     def accept_frame(self) -> None:
         """Say that the frames are right: all their objects, or that there are none."""
         frames = self._frames("scope_objects")
-        title = "accept the frame" if len(frames) == 1 else "accept frames"
+        title = "accept frames" if len(frames) > 1 else "accept the frame"
         self._make("scope_objects", title, frames, edits.accept)
 
     def accept(self) -> None:

@@ -42,6 +42,7 @@ class TimeRow(QWidget):
     range_dragged = Signal(float, float)
 
     title = ""
+    legend = ""  # what its marks mean, told where its title is
     bare = False  # True: the plot has no ground of its own
     whole_clip = False  # True: shows the whole clip, whatever the axis shows
 
@@ -53,6 +54,7 @@ class TimeRow(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setAccessibleName(f"Timeline: {self.title or 'time'}")
+        self.setAccessibleDescription(self.legend)
         self.session = session
         self.axis = axis
         self.theme = theme
@@ -221,7 +223,7 @@ class TimeRow(QWidget):
     def event(self, event: QEvent) -> bool:
         if isinstance(event, QHelpEvent) and self.session.clip is not None:
             point = QPointF(event.pos())
-            text = self.tip_at(point) if self.plot.contains(point) else ""
+            text = self.tip_at(point) if self.plot.contains(point) else self.legend
             QToolTip.showText(event.globalPos(), text, self)
             return True
         return super().event(event)

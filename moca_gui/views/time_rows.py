@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QPen, QPolygonF
 
+from moca_core.annotations.model import FOUND
 from moca_gui.results import CORRECTED, EMPTY, MASKS, NOT_RUN
 from moca_gui.sound import SoundPicture
 from moca_gui.theme import Theme
 from moca_gui.timecode import format_time
 from moca_gui.views.time_row import NUDGE_PX, Span, TimeRow, small_font
 
+_SLIT_PX = (5, 8)  # of a corrected frame's cell, from the lower edge
 TOP_LEVEL = 1.04  # at the upper edge of a waveform; its lower edge is the negative
 
 
@@ -135,9 +137,16 @@ def paint_wave(
 
 
 class ResultsRow(TimeRow):
-    """One cell a frame: tall and filled with masks, low and hollow when empty, bare if not run."""
+    """One cell a frame: tall and filled with masks, low and hollow when empty, bare if not run.
+
+    Corrected frames fill the row from edge to edge, with a slit, and win in a shared pixel.
+    """
 
     title = "Results"
+    legend = (
+        "Filled: masks found by the program. Hollow and low: nothing sounds. From edge to edge, "
+        "with a slit: corrected by hand. Bare: not run. Notches: key frames."
+    )
 
     def paint_ground(self, painter: QPainter) -> None:
         states = self.session.states
@@ -158,7 +167,11 @@ class ResultsRow(TimeRow):
 
     def _paint_cell(self, painter: QPainter, left: float, right: float, state: int) -> None:
         height = self.height()
-        if state in (MASKS, CORRECTED):
+        if state == CORRECTED:
+            colour = QColor(self.theme.corrected)
+            painter.fillRect(QRectF(left, 0, right - left, height - _SLIT_PX[1]), colour)
+            painter.fillRect(QRectF(left, height - _SLIT_PX[0], right - left, _SLIT_PX[0]), colour)
+        elif state == MASKS:
             painter.fillRect(QRectF(left, 3, right - left, height - 6), QColor(self.theme.accent))
         elif state == EMPTY:
             top = height - 9
@@ -189,7 +202,11 @@ class ResultsRow(TimeRow):
         if result is None:
             return f"Frame {frame}: not run"
         kind = "key frame" if result.key else "followed by motion"
-        found = ", ".join(f"{item.name} {item.score:.2f}" for item in result.objects)
+        kind = "corrected by hand" if result.corrected else kind
+        found = ", ".join(
+            f"{item.name} {item.score:.2f}" + (f" {item.origin}" if item.origin != FOUND else "")
+            for item in result.objects
+        )
         return f"Frame {frame} ({kind}): {found or result.reason}"
 
     def tip_at(self, point: QPointF) -> str:

@@ -60,6 +60,7 @@ def services(segmenter: FakeSegmenter) -> dict[str, Any]:
 
     return {
         "open_reader": FakeReader,
+        "open_pictures": FakeReader,
         "read_sound": fake_sound,
         "audio_factory": no_device,
         "make_segmenter": lambda config: segmenter,
