@@ -31,7 +31,7 @@ from moca_core.export.formats import FORMATS, Format
 from moca_core.export.projects import SnapshotClip, snapshot_clip
 from moca_gui.dialogs.choosing import ask_folder
 from moca_gui.dialogs.errors import UNEXPECTED_HINT
-from moca_gui.exporting.folders import proposed, trouble
+from moca_gui.exporting.folders import free, proposed, trouble
 from moca_gui.exporting.options import OptionsForm
 from moca_gui.exporting.work import Ended, ExportWork
 from moca_gui.jobs import JobState
@@ -201,8 +201,8 @@ class ExportDialog(QDialog):
     def _on_format(self) -> None:
         row = self.row
         self.about.setText(f"{row.help[:1].upper()}{row.help[1:]}.")
-        self.kept.setText(f"Kept: {row.kept}.")
-        self.lost.setText(f"Lost: {row.lost}.")
+        self.kept.setText(f"Kept: {row.kept}.".replace("`", ""))
+        self.lost.setText(f"Lost: {row.lost}.".replace("`", ""))
         self.options.show_options(row)
         self._propose()
 
@@ -240,7 +240,7 @@ class ExportDialog(QDialog):
         self.count.setText(lacks or f"{count:,} frame{'' if count == 1 else 's'}")
         note = trouble(self.out) if self.folder.text else "Choose a folder."
         self.folder_note.setText(note)
-        self.folder_note.setVisible(bool(note) and not running and self.out != self._done)
+        self.folder_note.setVisible(bool(note) and not running)
         self.start_button.setVisible(not running)
         self.start_button.setEnabled(not lacks and not note)
         self.start_button.setToolTip(lacks or note or f"Write {self.row.title} to {self.out}")
@@ -253,6 +253,17 @@ class ExportDialog(QDialog):
         self.bar.setVisible(running)
         self.state.setVisible(running)
         self.open_button.setVisible(self._done is not None and not running)
+        self._fit()
+
+    def resizeEvent(self, event: object) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """Be as high as the words need at this width."""
+        layout = self.layout()
+        if layout is not None:
+            layout.activate()
+            self.setMinimumHeight(layout.totalHeightForWidth(self.width()))
 
     def _lacks(self, count: int) -> str:
         """Why there is nothing to export; "" if there is something."""
@@ -302,6 +313,7 @@ class ExportDialog(QDialog):
     def _on_ended(self, ended: Ended) -> None:
         if ended.state is JobState.DONE:
             self._done = ended.out
+            self.folder.show_path(str(free(ended.out)))  # for the next one
             self._say("\n".join([f"Exported to {ended.out}.", *ended.notes]))
         elif ended.error is not None:
             self._show_error(ended.error)
@@ -325,6 +337,7 @@ class ExportDialog(QDialog):
         self.message.setVisible(bool(text))
         self.message.setObjectName("danger" if danger else "")
         self.message.style().polish(self.message)
+        self._fit()
 
 
 def _make_clip(

@@ -7,18 +7,19 @@ from pathlib import Path
 
 from moca_core.export.exporter import STAGING
 
+_TRIES = 1000
+
 
 def proposed(clip: Path, kind: str) -> Path:
     """A free folder beside the clip, or at home if nothing can be written there."""
     parent = clip.parent if os.access(clip.parent, os.W_OK) else Path.home()
-    wanted = parent / f"{clip.stem}-{kind}"
-    folder, number = wanted, 1
-    while trouble(folder):
-        number += 1
-        if number > 999:
-            break
-        folder = wanted.with_name(f"{wanted.name}-{number}")
-    return folder
+    return free(parent / f"{clip.stem}-{kind}")
+
+
+def free(wanted: Path) -> Path:
+    """`wanted`, or the first of `wanted-2`, `wanted-3` ... that can be exported to."""
+    tries = (wanted, *(wanted.with_name(f"{wanted.name}-{n}") for n in range(2, _TRIES)))
+    return next((folder for folder in tries if not trouble(folder)), wanted)
 
 
 def trouble(folder: Path) -> str:

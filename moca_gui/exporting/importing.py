@@ -1,0 +1,255 @@
+"""File > Import masks: what is chosen, what would change, and the change as one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, Qt
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QDialog,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QProgressBar,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from moca_core.errors import MocaError
+from moca_core.types import StageEvent
+from moca_gui.dialogs.choosing import ask_file, ask_folder, dropped_path
+from moca_gui.dialogs.errors import UNEXPECTED_HINT
+from moca_gui.jobs import Job, JobPool, JobState
+from moca_gui.session import Clip, Session
+from moca_gui.tuning.data import PathEdit
+
+if TYPE_CHECKING:
+    from moca_core.annotations.importing import Imported
+
+_WIDTH_PX = 540
+_ABOUT = (
+    "A folder of PNG masks whose names hold frame numbers, such as an export makes, or a COCO "
+    "file. Their frames become corrected frames; all others stay as they are."
+)
+
+
+class Importing(QObject):
+    """Opens the window, modal to the main one: nothing changes while it is open."""
+
+    def __init__(self, window: QWidget, pool: JobPool, session: Session) -> None:
+        super().__init__(window)
+        self.dialog: ImportDialog | None = None
+        self._window, self._pool, self._session = window, pool, session
+
+    def show(self) -> None:
+        """Ask for masks and take them into the open clip."""
+        if self._session.clip is None or self.dialog is not None:
+            return
+        self.dialog = ImportDialog(self._pool, self._session, self._session.clip, self._window)
+        self.dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.dialog.finished.connect(self._forget)
+        self.dialog.open()
+
+    def _forget(self) -> None:
+        self.dialog = None
+
+
+class ImportDialog(QDialog):
+    """Reads in a job as soon as a place is chosen, shows what was found, and takes it."""
+
+    def __init__(
+        self, pool: JobPool, session: Session, clip: Clip, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Import masks")
+        self.setAcceptDrops(True)
+        self._pool, self._session, self._clip = pool, session, clip
+        self._job: Job | None = None
+        self._asked = 0  # how often something was read; only the last one's answer counts
+        self._found: Imported | None = None
+        self._make_parts()
+        self._lay_out()
+        self._say("")
+        self._refresh()
+
+    def _make_parts(self) -> None:
+        self.about = QLabel(_ABOUT)
+        self.about.setObjectName("dim")
+        self.about.setWordWrap(True)
+        self.source = PathEdit("Masks", "A folder of PNG, or a COCO file: choose or drop it")
+        self.source.edited.connect(lambda _: self.read())
+        menu = QMenu(self.source.browse)
+        menu.addAction("Folder of PNG\N{HORIZONTAL ELLIPSIS}", self._ask_folder)
+        menu.addAction("COCO file\N{HORIZONTAL ELLIPSIS}", self._ask_file)
+        self.source.browse.setMenu(menu)
+        self.source.browse.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.resize_box = QCheckBox("Resize masks of another size")
+        self.resize_box.setToolTip("Otherwise masks of another size than the clip are refused")
+        self.resize_box.toggled.connect(lambda _: self.read())
+        self.bar = QProgressBar()
+        self.bar.setAccessibleName("Reading progress")
+        self.found = QLabel()
+        self.found.setWordWrap(True)
+        self.found.setAccessibleName("What was found")
+        self.found.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.import_button = _button("Import", self.take)
+        self.import_button.setObjectName("primary")
+        self.import_button.setDefault(True)
+        self.cancel_button = _button("Cancel", self.reject)
+
+    def _lay_out(self) -> None:
+        buttons = QHBoxLayout()
+        buttons.setSpacing(8)
+        buttons.addStretch(1)
+        buttons.addWidget(self.import_button)
+        buttons.addWidget(self.cancel_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(22, 18, 22, 16)
+        layout.setSpacing(10)
+        for part in (self.about, self.source, self.resize_box, self.bar, self.found):
+            layout.addWidget(part)
+        layout.addStretch(1)
+        layout.addLayout(buttons)
+        self.setMinimumWidth(_WIDTH_PX)
+
+    def _refresh(self) -> None:
+        reading, found = self._job is not None, self._found is not None
+        self.bar.setVisible(reading)
+        self.import_button.setEnabled(found and not reading)
+        self.import_button.setToolTip("" if found else "Choose masks first")
+
+    # -- what is chosen -----------------------------------------------------------------------
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if dropped_path(event.mimeData()) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        path = dropped_path(event.mimeData())
+        if path is not None:
+            event.acceptProposedAction()
+            self.source.choose(path)
+
+    def _start(self) -> Path:
+        return Path(self.source.text) if self.source.text else self._clip.path.parent
+
+    def _ask_folder(self) -> None:
+        ask_folder(self, "Folder of PNG masks", self._start(), self.source.choose)
+
+    def _ask_file(self) -> None:
+        kinds = "COCO files (*.json)"
+        ask_file(self, "COCO file", kinds, self._start(), self.source.choose)
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def read(self) -> None:
+        """Read what is chosen, in place of what was read before."""
+        self._stop()
+        self._asked += 1
+        self._found = None
+        self._say("")
+        if self.source.text:
+            path = self._clip.path.parent / Path(self.source.text).expanduser()
+            events = _events(path, self._clip, self._session, self.resize_box.isChecked())
+            self._job = self._pool.start(
+                "reading masks",
+                events,
+                on_event=partial(self._on_event, self._asked),
+                on_finished=self._on_finished,
+            )
+            self.bar.setRange(0, 0)
+        self._refresh()
+
+    def _stop(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+            self._asked += 1  # what it still says isn't heard
+
+    def _on_event(self, asked: int, event: Any) -> None:
+        if asked != self._asked:
+            return
+        if isinstance(event, StageEvent):
+            self.bar.setRange(0, event.total)
+            self.bar.setValue(event.done)
+        else:
+            self._found = event
+
+    def _on_finished(self, job: Job) -> None:
+        if job is not self._job:
+            return
+        self._job = None
+        if self._found is not None and job.state is JobState.DONE:
+            self._say("\n".join(preview(self._found)))
+        elif isinstance(job.error, MocaError):
+            self._say(f"{job.error.message}\n{job.error.hint}".strip(), danger=True)
+        elif job.error is not None:
+            words = f"{type(job.error).__name__}: {job.error}\n{UNEXPECTED_HINT}"
+            self._say(words, danger=True)
+        self._refresh()
+
+    def take(self) -> None:
+        """Make the change, which Undo takes back as one."""
+        found = self._found
+        if found is None:
+            return
+        self.accept()
+        self._session.apply(found.edit)
+        self._session.note(" ".join([f"Imported {found.source.name}.", *preview(found)]))
+
+    def done(self, result: int) -> None:
+        """Close; what is being read is given up."""
+        self._stop()
+        super().done(result)
+
+    def _say(self, text: str, danger: bool = False) -> None:
+        self.found.setText(text)
+        self.found.setVisible(bool(text))
+        self.found.setObjectName("danger" if danger else "")
+        self.found.style().polish(self.found)
+
+
+def _events(path: Path, clip: Clip, session: Session, resize: bool) -> Callable[[], Iterator[Any]]:
+    """What reads in the job, for the clip as it is now."""
+    info = clip.reader.info
+    size, times_s = (info.height, info.width), info.times_s
+    shown = session.results.by_frame() | dict(session.labels.frames)
+
+    def events() -> Iterator[Any]:
+        from moca_core.annotations.imported import Target
+        from moca_core.annotations.importing import read_masks
+
+        yield from read_masks(path, Target(clip.path.stem, size, times_s, shown), resize)
+
+    return events
+
+
+def preview(found: Imported) -> list[str]:
+    """What an import changes, line by line."""
+    numbers = list(found.frames)
+    count = len(numbers)
+    where = f"frame {numbers[0]}" if count == 1 else f"{count:,} frames"
+    where += f" from {min(numbers):,} to {max(numbers):,}" if count > 1 else ""
+    lines = [f"Masks of {where}: " + ", ".join(_of_names(found)) + "."]
+    if found.replaced:
+        lines.append(f"They take the place of {found.replaced:,} corrected frames.")
+    return lines + [f"{note[:1].upper()}{note[1:]}." for note in found.notes]
+
+
+def _of_names(found: Imported) -> list[str]:
+    words = [f"{name} in {count:,}" for name, count in found.names.items()]
+    return words + ([f"nothing in {found.empty:,}"] if found.empty else [])
+
+
+def _button(text: str, slot: Callable[[], object]) -> QPushButton:
+    button = QPushButton(text)
+    button.setAutoDefault(False)
+    button.clicked.connect(lambda: slot())
+    return button
