@@ -77,6 +77,33 @@ _PATHS = {
         '<path fill="none" stroke="C" stroke-width="2" d="M5 10h9a5 5 0 0 1 0 10h-4"/>'
         '<path fill="C" d="M9 4.500v11L2.500 10z"/>'
     ),
+    "tool_select": (
+        '<path fill="C" d="M6 3l12.8 9.400-6.300.9 3.400 6.200-2.700 1.400-3.400-6.200L6 19.200z"/>'
+    ),
+    "tool_points": (
+        '<circle cx="9" cy="9" r="5.5" fill="none" stroke="C" stroke-width="1.8"/><path '
+        'fill="none" stroke="C" stroke-width="1.8" d="M9 6v6M6 9h6M14.500 18h6"/>'
+    ),
+    "tool_box": (
+        '<path fill="none" stroke="C" stroke-width="2" d="M4 9V5h4M11 5h2M16 5h4v4M20 11v2M20 '
+        '15v4h-4M13 19h-2M8 19H4v-4M4 13v-2"/>'
+    ),
+    "tool_brush": (
+        '<path fill="none" stroke="C" stroke-width="2.6" stroke-linecap="round" d="M20 4l-8 8"/>'
+        '<path fill="C" d="M10.800 11.200c-3.200-.6-5.400 1.400-5.400 4.100 0 1.900-1 3.100-2.600 '
+        '3.700 4.400 2 10.200.4 10.600-5z"/>'
+    ),
+    "tool_eraser": (
+        '<path fill="none" stroke="C" stroke-width="1.800" stroke-linejoin="round" d="M9.500 '
+        "19.500l-5.500-5.500L13.500 4.500l6.500 6.500-8.500 8.500zM8.500 9.500l6.500 6.500M9 "
+        '19.500h11"/>'
+    ),
+    "tool_cut": (
+        '<path fill="none" stroke="C" stroke-width="1.800" d="M8 8.500L20 17M8 15.500L20 7"/>'
+        '<circle cx="6" cy="6.800" r="2.600" fill="none" stroke="C" stroke-width="1.800"/>'
+        '<circle cx="6" cy="17.200" r="2.600" fill="none" stroke="C" stroke-width="1.800"/>'
+    ),
+    "new_object": '<path fill="none" stroke="C" stroke-width="2" d="M12 5v14M5 12h14"/>',
     "close": '<path fill="none" stroke="C" stroke-width="2" d="M6 6l12 12M18 6L6 18"/>',
 }
 

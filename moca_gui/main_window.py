@@ -28,6 +28,8 @@ from moca_gui.clips import Clips
 from moca_gui.correcting.checking import Checking
 from moca_gui.correcting.following import Following, open_pictures
 from moca_gui.correcting.objects import ObjectEdits
+from moca_gui.correcting.part import Tools
+from moca_gui.correcting.prompt_worker import LocalPrompting, PromptSource
 from moca_gui.correcting.work import EditWork
 from moca_gui.dialogs.opening import Dialogs
 from moca_gui.encoders import Encoders
@@ -86,6 +88,7 @@ class Services:
     weights: WeightsSource = field(default_factory=ManagedWeights)
     tuning: TuningSource = field(default_factory=LocalTuning)
     matching: MatchSource = field(default_factory=LocalMatching)
+    prompting: PromptSource = field(default_factory=LocalPrompting)
 
 
 class MainWindow(QMainWindow):
@@ -128,7 +131,7 @@ class MainWindow(QMainWindow):
             *(self.encoders, self.session, self.pool, services.tuning, self.dialogs),
             self.actions_by_name,
         )
-        self._make_parts()
+        self._make_parts(services)
         self.projects = Projects(
             *(self, self.pool, self.settings, self.session, self.runner, self.encoders),
             *(self.view, self.timeline),
@@ -184,7 +187,7 @@ class MainWindow(QMainWindow):
 
     # -- assembly -----------------------------------------------------------------------------
 
-    def _make_parts(self) -> None:
+    def _make_parts(self, services: Services) -> None:
         self.views = SideBySide(self.theme)
         self.view = self.views.left
         self.start_page = StartPage(self.state, self.view)
@@ -197,10 +200,16 @@ class MainWindow(QMainWindow):
         self.stage = Stage(
             *(self.session, self.views, self.inspector, self.proposals, self.settings)
         )
+        self.tools = Tools(
+            *(self, self.views, services.prompting, self.pool, self.session, self.player),
+            *(self.runner, self.encoders, self.inspector, self.dialogs, self.actions_by_name),
+        )
         self.log = LogPanel()
         self.status = StatusBar(self.session)
         self.setStatusBar(self.status)
-        self.setCentralWidget(stack_body(self.views, self.transport, self.timeline))
+        self.setCentralWidget(
+            stack_body(self.tools.bar, self.views, self.transport, self.timeline)
+        )
 
     def _add_dock_actions(self) -> None:
         self.menus["View"].addSeparator()

@@ -188,6 +188,12 @@ class Player(QObject):
         self._clock.stop()
         self.playing_changed.emit(False)
 
+    def hold(self) -> None:
+        """Stay on the frame that is on screen, even if another one is on its way."""
+        self.pause()
+        if self.target != self.session.frame:
+            self.seek(self.session.frame)
+
     def shuttle(self, direction: int) -> None:
         """J (-1) and L (1): play that way, twice as fast with each press; K (0) pauses."""
         if direction == 0:

@@ -18,6 +18,7 @@ from moca_gui.session import Clip
 from moca_gui.thresholds.deciding import Decider, Moved, Wishes, decide
 
 if TYPE_CHECKING:
+    from moca_core.models.sam import Sam
     from moca_core.pipeline.analyses import Analyses
     from moca_core.pipeline.matching import MatchSettings
 
@@ -28,6 +29,11 @@ class SegmenterLike(Decider, Protocol):
     @property
     def clip(self) -> Callable[..., Iterator[SegmentEvent]]:
         """The method that yields the events of a run."""
+        ...
+
+    @property
+    def sam(self) -> Sam | None:
+        """The SAM that proposes masks; None while it isn't loaded."""
         ...
 
 

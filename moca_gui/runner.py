@@ -16,7 +16,15 @@ from moca_core.errors import MocaError
 from moca_core.types import NoteEvent, ScoresEvent, StageEvent
 from moca_gui.eta import Pace
 from moca_gui.jobs import Job, JobPool, JobState
-from moca_gui.run_worker import DefaultsKnown, DeviceKnown, Finished, RunRequest, RunWorker, Warm
+from moca_gui.run_worker import (
+    DefaultsKnown,
+    DeviceKnown,
+    Finished,
+    RunRequest,
+    RunWorker,
+    SegmenterLike,
+    Warm,
+)
 from moca_gui.session import Clip, Session
 from moca_gui.settings import Settings
 from moca_gui.thresholds.deciding import Moved, Wish, Wishes
@@ -81,6 +89,12 @@ class Runner(QObject):
         held = self._worker.held
         mine = held is not None and held.clip is self.session.clip and held.config == self.config
         return held.analyses.frames() if held is not None and mine else set()
+
+    @property
+    def lent(self) -> SegmenterLike | None:
+        """The encoders in memory, if their SAM is that of the runs to come."""
+        warm = self._worker.warm
+        return warm.segmenter if warm.config and warm.config.sam == self.config.sam else None
 
     def _forget_held(self) -> None:
         self._worker.held = None

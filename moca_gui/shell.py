@@ -27,12 +27,13 @@ def rule() -> QFrame:
     return line
 
 
-def stack_body(view: QWidget, transport: QWidget, timeline: QWidget) -> QWidget:
+def stack_body(tools: QWidget, view: QWidget, transport: QWidget, timeline: QWidget) -> QWidget:
     """The middle of the window: the frame takes the room that the others leave."""
     body = QWidget()
     layout = QVBoxLayout(body)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setSpacing(0)
+    layout.addWidget(tools)
     layout.addWidget(view, 1)
     for part in (rule(), transport, rule(), timeline):
         layout.addWidget(part)
