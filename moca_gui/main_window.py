@@ -33,6 +33,8 @@ from moca_gui.correcting.prompt_worker import LocalPrompting, PromptSource
 from moca_gui.correcting.work import EditWork
 from moca_gui.dialogs.opening import Dialogs
 from moca_gui.encoders import Encoders
+from moca_gui.exporting.importing import Importing
+from moca_gui.exporting.part import Exporting
 from moca_gui.fine_tune import FineTune
 from moca_gui.icons import icon, logo
 from moca_gui.jobs import JobPool
@@ -157,7 +159,9 @@ class MainWindow(QMainWindow):
         self.fine_tune = FineTune(
             *(self, services, self.pool, self.session, self.runner, self.settings, self.adapters)
         )
-        for strip in (self.fine_tune.strip, self.projects.strip):
+        self.exporting = Exporting(self, self.pool, self.session, self.projects.snapshot)
+        self.importing = Importing(self, self.pool, self.session)
+        for strip in (self.exporting.strip, self.fine_tune.strip, self.projects.strip):
             self.status.addPermanentWidget(strip)
         self.matching = Matching(
             *(self, services.matching, self.pool, self.session, self.settings, self.dialogs),
@@ -348,8 +352,8 @@ class MainWindow(QMainWindow):
     def shut_down(self) -> None:
         """The one way out: stop the player, cancel the jobs, wait, release. Safe to repeat."""
         self.hide()
-        self.fine_tune.release()
-        self.matching.release()
+        for part in (self.fine_tune, self.matching, self.exporting):
+            part.release()
         self.player.detach()
         self.runner.cancel()
         self.opener.cancel()
