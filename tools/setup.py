@@ -42,8 +42,10 @@ LIBRARIES = {
     "libxcb-shape.so.0": "libxcb-shape0",
     "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
 }
-# The tests draw their windows without a screen and play into no device.
+# The tests draw most windows without a screen and play into no device; some press the keys of a
+# screen without a monitor, and are skipped where there is none.
 NEEDED_FOR_TESTS = tuple(LIBRARIES)[:6]
+TEST_PROGRAMS = {"Xvfb": "xvfb"}
 SHOWN_FROM_MB = 10
 DOWNLOAD = re.compile(
     r"Downloading (\S*/)?(?P<name>[^/\s]+?)-(?P<version>\d[^-\s]*)\S*"
@@ -101,24 +103,29 @@ def with_newer_python() -> int:
 
 
 def install_libraries(required: bool) -> None:
-    """Install missing system libraries as root on Debian, else name the line that does."""
+    """Install missing system libraries as root on Debian, else name the line that does.
+
+    Without those that are `required` (for the tests) nothing goes on.
+    """
     if not sys.platform.startswith("linux"):
         return
-    absent = [name for name in LIBRARIES if not loads(name)]
+    absent = {name: package for name, package in LIBRARIES.items() if not loads(name)}
+    if required:
+        absent |= {name: row for name, row in TEST_PROGRAMS.items() if not shutil.which(name)}
     if not absent:
         return
-    packages = " ".join(LIBRARIES[name] for name in absent)
+    packages = " ".join(absent.values())
     steps = ("apt-get update", f"apt-get install -y --no-install-recommends {packages}")
     if not shutil.which("apt-get"):
-        say("missing system libraries: " + " ".join(absent))
+        say("missing system packages, which hold: " + " ".join(absent))
     elif os.geteuid() != 0:
         line = " && ".join(f"sudo {step}" for step in steps)
-        say(f"missing system libraries. This line installs them:\n  {line}")
+        say(f"missing system packages. This line installs them:\n  {line}")
     else:
-        say(f"installing system libraries: {packages}")
+        say(f"installing system packages: {packages}")
         if apt(steps):
             return
-    if required and set(NEEDED_FOR_TESTS) & set(absent):
+    if required and not absent.keys().isdisjoint(NEEDED_FOR_TESTS):
         raise SystemExit(stop("the tests need them", "Install them, then run this again."))
     say("going on without them: there may be no window or no sound")
 

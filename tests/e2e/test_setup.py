@@ -62,6 +62,19 @@ def test_the_tests_need_neither_sound_nor_a_screen(
     assert "libportaudio2" in capfd.readouterr().err
 
 
+def test_only_the_tests_ask_for_a_screen_without_a_monitor(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    on_debian(setup, monkeypatch, user=1000, lacks="")
+    monkeypatch.setattr(
+        setup.shutil, "which", lambda name: None if name == "Xvfb" else f"/usr/bin/{name}"
+    )
+    setup.install_libraries(required=False)
+    assert capfd.readouterr().err == ""
+    setup.install_libraries(required=True)
+    assert "apt-get install -y --no-install-recommends xvfb\n" in capfd.readouterr().err
+
+
 def test_root_gets_the_libraries_installed(
     setup: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
