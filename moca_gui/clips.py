@@ -79,6 +79,10 @@ class Clips(QObject):
         else:
             self.open(Wanted(path, folder=self._projects.folder))
 
+    def open_whole(self, path: Path) -> None:
+        """Open a clip once all of its frames are known."""
+        self.open(Wanted(path, folder=self._projects.folder, whole=True))
+
     def open(self, wanted: Wanted) -> None:
         """Open a clip or a project; the clip that is open stays until the new one is ready."""
         self._wanted = wanted

@@ -37,6 +37,7 @@ from moca_gui.exporting.importing import Importing
 from moca_gui.exporting.part import Exporting
 from moca_gui.fine_tune import FineTune
 from moca_gui.icons import icon, logo
+from moca_gui.indexing import Indexing
 from moca_gui.jobs import JobPool
 from moca_gui.kept import KeptResults, has_results, open_results
 from moca_gui.layout import WindowLayout
@@ -56,6 +57,7 @@ from moca_gui.player import AudioFactory, Player, open_audio_clock
 from moca_gui.preferences import Preferences
 from moca_gui.projects.clip_list import ClipList
 from moca_gui.projects.part import Projects
+from moca_gui.projects.reading import OpenReader
 from moca_gui.run_worker import RunWorker, SegmenterLike, load_segmenter
 from moca_gui.runner import Runner
 from moca_gui.session import Clip, Session
@@ -80,7 +82,7 @@ _log = logging.getLogger(__name__)
 class Services:
     """What the window takes from outside, so that tests can put something else in its place."""
 
-    open_reader: Callable[[Path], VideoReader] = open_video
+    open_reader: OpenReader = open_video
     open_pictures: Callable[[Path], VideoReader] = open_pictures
     read_sound: Callable[[Clip], Iterator[SoundPart]] = read_sound
     audio_factory: AudioFactory = open_audio_clock
@@ -112,6 +114,7 @@ class MainWindow(QMainWindow):
         self.player = Player(self.session, self.pool, services.audio_factory, self)
         self.sound = SoundPicture(self.pool, services.read_sound, self)
         self.opener = Opener(self.pool, services.open_reader, self)
+        self.indexing = Indexing(self.session, self.pool, self)
         self.runner = Runner(
             self.session,
             self.pool,
@@ -211,9 +214,7 @@ class MainWindow(QMainWindow):
         self.log = LogPanel()
         self.status = StatusBar(self.session)
         self.setStatusBar(self.status)
-        self.setCentralWidget(
-            stack_body(self.tools.bar, self.views, self.transport, self.timeline)
-        )
+        self.setCentralWidget(stack_body(self.tools.bar, self.views, self.transport, self.timeline))
 
     def _add_dock_actions(self) -> None:
         self.menus["View"].addSeparator()
@@ -245,6 +246,8 @@ class MainWindow(QMainWindow):
         for noted in (self.fine_tune.noted, self.thresholds.refused):
             noted.connect(session.note)
         self.dialogs.log_wanted.connect(lambda: self.docks["Log"].show())
+        self.indexing.progressed.connect(self.status.show_indexing)
+        self.indexing.renumbered.connect(self.clips.open_whole)
         self.clips.opened.connect(self.opened)
         self.clips.failed.connect(self.open_failed)
         self.preferences.look_changed.connect(

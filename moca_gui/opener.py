@@ -5,8 +5,9 @@ A clip opens with the project that lies beside it, and a project opens with its 
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Signal
 
 from moca_gui.jobs import Job, JobPool, JobState
-from moca_gui.projects.reading import OpenedClip, Wanted, load
+from moca_gui.projects.reading import OpenedClip, OpenReader, Wanted, load
 
 if TYPE_CHECKING:
     from moca_core.media.video import VideoReader
@@ -64,7 +65,7 @@ class Opener(QObject):
     def __init__(
         self,
         pool: JobPool,
-        open_reader: Callable[[Path], VideoReader],
+        open_reader: OpenReader,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
@@ -105,8 +106,8 @@ class Opener(QObject):
             self.opened.emit(found)
 
 
-def open_video(path: Path) -> VideoReader:
+def open_video(path: Path, patience_s: float = math.inf) -> VideoReader:
     """The real reader, with decode-ahead for playback."""
     from moca_core.media.video import VideoReader
 
-    return VideoReader(path, decode_ahead=True)
+    return VideoReader(path, decode_ahead=True, patience_s=patience_s)

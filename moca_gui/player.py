@@ -59,10 +59,12 @@ class Player(QObject):
         self._clock: Clock = self._wall
         self._loader: FrameLoader | None = None
         self._loader_job: Job | None = None
+        self._awaited: Callable[[], None] | None = None  # what is done once the clip has grown
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._tick)
+        session.clip_grew.connect(self._on_grown)
 
     # -- the clip -----------------------------------------------------------------------------
 
@@ -83,6 +85,7 @@ class Player(QObject):
     def detach(self) -> None:
         """Stop, and let go of the clip and the sound device; waits for the decoder."""
         self.pause()
+        self._awaited = None
         if self._audio is not None:
             self._audio.close()
             self._audio = None
@@ -113,9 +116,12 @@ class Player(QObject):
     # -- moving -------------------------------------------------------------------------------
 
     def seek(self, frame: int) -> None:
-        """Show `frame` (clipped to the clip) and go on from there if playing."""
+        """Show `frame` (clipped to the clip) and go on from there if playing.
+
+        A frame that isn't known yet of a long clip is shown as soon as it is.
+        """
         clip = self.session.clip
-        if clip is None:
+        if clip is None or self._awaits(frame >= clip.frame_count, partial(self.seek, frame)):
             return
         self._request(min(max(frame, 0), clip.frame_count - 1))
         if self.playing:
@@ -124,8 +130,10 @@ class Player(QObject):
 
     def seek_time(self, time_s: float) -> None:
         """Show the frame at `time_s`."""
-        if self.session.clip is not None:
-            self.seek(self.session.clip.index_at(time_s))
+        clip = self.session.clip
+        if clip is None or self._awaits(time_s >= clip.duration_s, partial(self.seek_time, time_s)):
+            return
+        self.seek(clip.index_at(time_s))
 
     def step(self, frames: int) -> None:
         """Pause, and move by `frames`."""
@@ -143,7 +151,7 @@ class Player(QObject):
 
     def go_end(self) -> None:
         """To the last frame."""
-        if self.session.clip is not None:
+        if self.session.clip is not None and not self._awaits(True, self.go_end):
             self.pause()
             self.seek(self.session.clip.frame_count - 1)
 
@@ -155,6 +163,20 @@ class Player(QObject):
         else:
             self.pause()
             self.seek(frame)
+
+    def _awaits(self, beyond: bool, action: Callable[[], None]) -> bool:
+        """Whether `action` has to wait because it lies `beyond` the frames that are known."""
+        clip = self.session.clip
+        waits = beyond and clip is not None and not clip.indexed
+        self._awaited = action if waits else None
+        if waits:
+            self.session.note("That part of the clip is still being indexed: it is shown then.")
+        return waits
+
+    def _on_grown(self) -> None:
+        awaited, self._awaited = self._awaited, None
+        if awaited is not None:
+            awaited()
 
     # -- playing ------------------------------------------------------------------------------
 
@@ -305,6 +327,7 @@ class Player(QObject):
             return
         self._request(last if self.speed > 0 else first)
         self.pause()
+        self._awaits(self.speed > 0, self.play)
 
     def _request(self, frame: int) -> None:
         self.target = frame

@@ -69,6 +69,12 @@ class ResultStore:
     def __len__(self) -> int:
         return len(self._results)
 
+    def grow(self, frame_count: int) -> None:
+        """Make room for the frames of a clip that has more of them than was known."""
+        more = frame_count - len(self.states)
+        self.states = np.pad(self.states, (0, more))
+        self.keys = np.pad(self.keys, (0, more))
+
     @property
     def frames(self) -> set[int]:
         """The frames that have a result."""

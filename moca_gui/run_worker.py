@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from moca_core.models.sam import Sam
     from moca_core.pipeline.analyses import Analyses
     from moca_core.pipeline.matching import MatchSettings
+
+_LOOK_EVERY_S = 0.05
+"""While a run waits for something else to end."""
 
 
 class SegmenterLike(Decider, Protocol):
@@ -146,6 +150,9 @@ class RunWorker:
         left: Job | None,
     ) -> Iterator[Any]:
         """The events of a run; `left` is a stopped run that may be at work still."""
+        while not clip.indexed:  # results of frames that the window doesn't know yet had no place
+            yield StageEvent("finding the clip's frames")
+            time.sleep(_LOOK_EVERY_S)
         segmenter = yield from self._ready_segmenter(config, left)
         segmenter.settings = self._settings_of(moved)
         kept = self.open_store(clip.path, config, moved)
@@ -173,7 +180,7 @@ class RunWorker:
         self, config: SegmentConfig, left: Job | None
     ) -> Generator[Any, None, SegmenterLike]:
         """The segmenter of a configuration, once no other job uses it."""
-        while left is not None and not left.wait(0.05):
+        while left is not None and not left.wait(_LOOK_EVERY_S):
             yield StageEvent("waiting for the stopped run")
         if self.warm.config != config:
             yield StageEvent("loading the models")

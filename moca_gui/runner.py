@@ -72,6 +72,7 @@ class Runner(QObject):
         self._wishes: Wishes | None = None  # of the job that decides again
         self._undecided: set[int] = set()  # frames that it has yet to decide
         session.clip_changed.connect(self._forget_held)
+        session.clip_grew.connect(self.load_kept)
 
     @property
     def moved(self) -> Moved:
@@ -210,7 +211,7 @@ class Runner(QObject):
     def load_kept(self) -> None:
         """Show the results that were kept of the open clip, as they are read."""
         clip, config, moved = self.session.clip, self.config, self.moved
-        if clip is None:
+        if clip is None or not clip.indexed:
             return
 
         def wanted() -> bool:

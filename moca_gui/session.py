@@ -21,6 +21,7 @@ from moca_gui.correcting.numbers import NumbersApart
 from moca_gui.results import CORRECTED, ResultStore
 
 if TYPE_CHECKING:
+    from moca_core.media.index import FrameIndex
     from moca_core.media.video import VideoReader
 
 _SHELF = 2
@@ -40,6 +41,11 @@ class Clip:
         return int(self.reader.info.frame_count)
 
     @property
+    def known_frames(self) -> str:
+        """The number of frames for the user, with a plus while there are more."""
+        return f"{self.frame_count}" if self.indexed else f"{self.frame_count}+"
+
+    @property
     def fps(self) -> float:
         """Frames a second on average."""
         return float(self.reader.info.fps)
@@ -48,6 +54,11 @@ class Clip:
     def duration_s(self) -> float:
         """End of the later of picture and sound."""
         return float(self.reader.info.duration_s)
+
+    @property
+    def indexed(self) -> bool:
+        """False while only the first frames of a long clip are known: it is going to grow."""
+        return bool(self.reader.indexed)
 
     @property
     def has_audio(self) -> bool:
@@ -67,6 +78,7 @@ class Session(QObject):
     """The state that the panels share; panels change it by methods and listen to its signals."""
 
     clip_changed = Signal()
+    clip_grew = Signal()  # more frames of the open clip are known
     frame_changed = Signal()
     range_changed = Signal()
     result_changed = Signal(int)  # frame, or -1 for many
@@ -112,6 +124,17 @@ class Session(QObject):
         self.hidden_objects = set()
         self.selected = None
         self.clip_changed.emit()
+
+    def grow_clip(self, index: FrameIndex) -> None:
+        """Take up the frames of the open clip that were found after it was opened."""
+        assert self.clip is not None
+        end = self.clip.frame_count - 1
+        self.clip.reader.grow(index)
+        for store in (self.results, *self._shelf.values()):
+            store.grow(self.clip.frame_count)
+        self.clip_grew.emit()
+        if self.range is not None and self.range[1] == end:
+            self.set_range(self.range[0], self.clip.frame_count - 1)
 
     def set_frame(self, frame: int, image: QImage | None) -> None:
         """Tell everybody which frame is on screen now."""

@@ -137,7 +137,7 @@ class SoundPicture(QObject):
         self._spectra: Spectra | None = None
         self._overview: Spectrum | None = None
         self._detail: Spectrum | None = None
-        self._duration_s = 0.0
+        self._clip: Clip | None = None
         self._wanted: tuple[float, float] | None = None
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -148,7 +148,7 @@ class SoundPicture(QObject):
         """Forget the old clip's sound and begin to read that of `clip`."""
         self.release()
         self.message = ""
-        self._duration_s = clip.duration_s if clip is not None else 0.0
+        self._clip = clip
         if clip is not None and not clip.has_audio:
             self.message = "no audio track"
         elif clip is not None:
@@ -204,8 +204,9 @@ class SoundPicture(QObject):
     @property
     def gain(self) -> float:
         """What the waveform is multiplied by to be seen: 1, 2, 4 and so on."""
-        low, high = self.envelope(0.0, self._duration_s, 1)
-        if not len(low) or not self._duration_s:
+        duration_s = 0.0 if self._clip is None else self._clip.duration_s
+        low, high = self.envelope(0.0, duration_s, 1)
+        if not len(low) or not duration_s:
             return 1.0
         peak = max(float(high[0]), -float(low[0]), 1e-9)
         return 2.0 ** min(max(int(np.floor(np.log2(0.95 / peak))), 0), MOST_DOUBLINGS)
@@ -265,7 +266,8 @@ def read_sound(clip: Clip) -> Iterator[SoundPart]:
         yield SoundPart(pyramid=pyramid, spectra=shared)
         handed_over = True  # a job that was cancelled drops the part and doesn't come back here
         note = "; ".join(reader.notes)
-        yield SoundPart(overview=shared.between(0.0, clip.duration_s, OVERVIEW_COLUMNS), note=note)
+        end_s = max(clip.duration_s, reader.duration_s)  # the sound may be known before the picture
+        yield SoundPart(overview=shared.between(0.0, end_s, OVERVIEW_COLUMNS), note=note)
     finally:
         if not handed_over:
             shared.close()

@@ -16,9 +16,14 @@ from moca_gui.timecode import parse_position
 
 
 class GoToDialog(QDialog):
-    """Asks for a frame number or a time; `position` is the answer."""
+    """Asks for a frame number or a time; `position` is the answer.
 
-    def __init__(self, frame_count: int, parent: QWidget | None = None) -> None:
+    Parameters
+    ----------
+    frame_count : of the clip; None where it isn't known yet.
+    """
+
+    def __init__(self, frame_count: int | None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Go to")
         self.position: int | float | None = None
@@ -27,7 +32,8 @@ class GoToDialog(QDialog):
         self.edit.setAccessibleName("Frame or time")
         self.edit.setPlaceholderText("123   4.56   00:04.560")
         self.edit.textChanged.connect(self._check)
-        self.note = QLabel(f"A frame from 0 to {frame_count - 1}, or a time in seconds.")
+        last = "" if frame_count is None else f" to {frame_count - 1}"
+        self.note = QLabel(f"A frame from 0{last}, or a time in seconds.")
         self.note.setObjectName("dim")
         self.button = QPushButton("Go")
         self.button.setObjectName("primary")
@@ -46,7 +52,7 @@ class GoToDialog(QDialog):
 
     def _check(self, text: str) -> None:
         position = parse_position(text)
-        if isinstance(position, int) and position >= self._count:
+        if isinstance(position, int) and self._count is not None and position >= self._count:
             position = None
         self.position = position
         self.button.setEnabled(position is not None)

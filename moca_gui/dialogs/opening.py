@@ -69,7 +69,7 @@ class Dialogs(QObject):
         clip = self._session.clip
         if clip is None:
             return
-        dialog = GoToDialog(clip.frame_count, self.window)
+        dialog = GoToDialog(clip.frame_count if clip.indexed else None, self.window)
 
         def go() -> None:
             if isinstance(dialog.position, int):

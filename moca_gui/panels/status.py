@@ -138,6 +138,7 @@ class StatusBar(QStatusBar):
         self._clear_note.setSingleShot(True)
         self._clear_note.timeout.connect(lambda: self.note.set_full_text(""))
         session.clip_changed.connect(self._show_clip)
+        session.clip_grew.connect(self._show_facts)
         session.frame_changed.connect(self._show_position)
         session.noted.connect(self.show_note)
         self._show_clip()
@@ -169,12 +170,21 @@ class StatusBar(QStatusBar):
 
     def _show_position(self) -> None:
         clip = self.session.clip
-        text = f"{self.session.frame} / {clip.frame_count}" if clip else ""
+        text = f"{self.session.frame} / {clip.known_frames}" if clip else ""
         self.position.setText(text)
 
     def _show_clip(self) -> None:
-        clip = self.session.clip
         self.note.set_full_text("")  # what was said of the clip before
+        self._show_facts()
+
+    def show_indexing(self, share: float | None) -> None:
+        """Say which share, 0 to 1, of the clip's file was searched for frames; None: enough."""
+        self._show_facts()
+        if share is not None:
+            self.clip.setText(f"{self.clip.text()}  indexing {100 * share:.0f} %")
+
+    def _show_facts(self) -> None:
+        clip = self.session.clip
         self.clip.setText(clip_facts(clip) if clip else "No clip")
         self._show_position()
         self._hide_empty()

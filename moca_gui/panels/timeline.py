@@ -47,6 +47,7 @@ class Timeline(QWidget):
             row.time_clicked.connect(player.seek_time)
             row.range_dragged.connect(self._choose_range)
         session.clip_changed.connect(self._take_clip)
+        session.clip_grew.connect(self._take_more)
         session.frame_changed.connect(self._follow)
         session.range_changed.connect(self._move_marks)
         session.result_changed.connect(lambda _frame: self.results.redraw())
@@ -76,6 +77,11 @@ class Timeline(QWidget):
     def _take_clip(self) -> None:
         clip = self.session.clip
         self.axis.reset(clip.duration_s if clip is not None else 0.0)
+
+    def _take_more(self) -> None:
+        clip = self.session.clip
+        assert clip is not None
+        self.axis.grow(clip.duration_s)
 
     def _follow(self) -> None:
         clip = self.session.clip

@@ -79,6 +79,8 @@ class Transport(QWidget):
         layout.addWidget(self.volume)
         session.frame_changed.connect(self._show_position)
         session.clip_changed.connect(self._show_clip)
+        session.clip_grew.connect(self._show_clip)
+        session.clip_grew.connect(self._show_position)
         session.range_changed.connect(self._show_range)
         player.playing_changed.connect(self._show_state)
         player.speed_changed.connect(lambda speed: self.speed.setText(f"{speed:g}{TIMES}"))
@@ -112,11 +114,12 @@ class Transport(QWidget):
         clip = self.session.clip
         if clip is not None:
             self.time.setText(format_time(clip.time_of(self.session.frame)))
-            self.frame.setText(f"frame {self.session.frame} / {clip.frame_count}")
+            self.frame.setText(f"frame {self.session.frame} / {clip.known_frames}")
 
     def _show_clip(self) -> None:
         clip = self.session.clip
-        self.total.setText(f"/ {format_time(clip.duration_s if clip else 0)}")
+        more = "" if clip is None or clip.indexed else "+"
+        self.total.setText(f"/ {format_time(clip.duration_s if clip else 0)}{more}")
         if clip is None:
             self.time.setText(format_time(0))
             self.frame.setText("")

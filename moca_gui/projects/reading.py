@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+import math
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PySide6.QtGui import QImage
 
@@ -33,6 +34,17 @@ if TYPE_CHECKING:
 _NAMED_BY = 12
 """Digits of a clip's hash in the name of a project that doesn't lie beside the clip."""
 
+PATIENCE_S = 0.5
+"""For finding a clip's frames: those not known by then are found while the clip is on screen."""
+
+
+class OpenReader(Protocol):
+    """Opens a clip; one whose frames aren't all known after `patience_s` grows later."""
+
+    def __call__(self, path: Path, patience_s: float = math.inf) -> VideoReader:
+        """Raises `MediaError`."""
+        ...
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -44,6 +56,7 @@ class Wanted:
     clip : where the clip of the project is, if somebody said so; None looks for it.
     anyway : also where the clip has another content than that of its project.
     alone : a clip without its project.
+    whole : a long clip not before all of its frames are known.
     folder : where projects lie that couldn't be put beside their clips; None: nowhere.
     """
 
@@ -51,6 +64,7 @@ class Wanted:
     clip: Path | None = None
     anyway: bool = False
     alone: bool = False
+    whole: bool = False
     folder: Path | None = None
 
     @property
@@ -119,7 +133,7 @@ class OpenedClip:
     trouble: MocaError | None = None
 
 
-def load(wanted: Wanted, open_reader: Callable[[Path], VideoReader]) -> Iterator[Any]:
+def load(wanted: Wanted, open_reader: OpenReader) -> Iterator[Any]:
     """Open what is wanted, as a job; the last event is an `OpenedClip`.
 
     Raises
@@ -137,9 +151,10 @@ def load(wanted: Wanted, open_reader: Callable[[Path], VideoReader]) -> Iterator
             raise ClipMissingError(path, opened.snapshot.clip)
         yield _with_project(clip.absolute(), opened, wanted, open_reader)
         return
+    patience_s = math.inf if wanted.whole else PATIENCE_S
     place = project_of(path, wanted.folder)
     if place is None:
-        yield open_clip(path, open_reader)
+        yield open_clip(path, open_reader, patience_s)
         return
     if wanted.alone:
         trouble: ProjectError = OtherClipError(place, path, fits=False)
@@ -152,16 +167,17 @@ def load(wanted: Wanted, open_reader: Callable[[Path], VideoReader]) -> Iterator
             raise
         except ProjectError as error:
             trouble = error
-    yield open_clip(path, open_reader, trouble=trouble)
+    yield open_clip(path, open_reader, patience_s, trouble)
 
 
 def open_clip(
     path: Path,
-    open_reader: Callable[[Path], VideoReader],
+    open_reader: OpenReader,
+    patience_s: float,
     trouble: MocaError | None = None,
 ) -> OpenedClip:
     """Open a clip and decode its first frame; raises `MediaError`."""
-    reader = open_reader(path)
+    reader = open_reader(path, patience_s)
     try:
         return OpenedClip(Clip(path, reader), to_image(reader.frame(0)), trouble=trouble)
     except BaseException:
@@ -179,11 +195,11 @@ def _project(path: Path) -> Generator[Any, None, Opened]:
 
 
 def _with_project(
-    path: Path, opened: Opened, wanted: Wanted, open_reader: Callable[[Path], VideoReader]
+    path: Path, opened: Opened, wanted: Wanted, open_reader: OpenReader
 ) -> OpenedClip:
     """A clip at the place where its project left it."""
     ref, project = opened.snapshot.clip, opened.project
-    reader = open_reader(path)
+    reader = open_reader(path)  # whole: its project may speak of any frame
     try:
         clip = Clip(path, reader)
         size = (reader.info.height, reader.info.width)

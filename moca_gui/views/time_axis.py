@@ -33,6 +33,12 @@ class TimeAxis(QObject):
         self.duration_s = max(duration_s, 0.0)
         self.set_view(0.0, self.duration_s)
 
+    def grow(self, duration_s: float) -> None:
+        """The clip lasts longer than was known: a zoomed view stays, the whole becomes longer."""
+        stop_s = self.stop_s if self.zoomed else duration_s
+        self.duration_s = duration_s
+        self.set_view(self.start_s, stop_s)
+
     def set_view(self, start_s: float, stop_s: float) -> None:
         """Show `start_s` to `stop_s`, shifted and widened to be possible."""
         span = min(max(stop_s - start_s, min(MIN_SPAN_S, self.duration_s)), self.duration_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -43,7 +44,16 @@ def number_frame(index: int, width: int = WIDTH, height: int = HEIGHT) -> np.nda
 class FakeReader:
     """A clip of `COUNT` frames whose colour is their number."""
 
-    def __init__(self, path: Path, *, has_audio: bool = True, count: int = COUNT) -> None:
+    indexed = True
+
+    def __init__(
+        self,
+        path: Path,
+        patience_s: float = math.inf,
+        *,
+        has_audio: bool = True,
+        count: int = COUNT,
+    ) -> None:
         self.path = Path(path)
         if "bad" in self.path.name:
             raise MediaError(f"{self.path.name}: not a video", "Choose another file.")

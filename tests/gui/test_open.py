@@ -104,7 +104,7 @@ def test_the_old_reader_is_closed_by_a_new_clip(window, open_clip):
 def slow_reader(made, gate=None):
     """Opens stand-ins that are listed in `made`, each when `gate` is open."""
 
-    def open_reader(path):
+    def open_reader(path, patience_s):
         if gate is not None:
             gate.wait(5)
         made.append(FakeReader(path))
