@@ -82,6 +82,7 @@ class Project:
         self._lost: tuple[Chunk, ...] = ()
         self._known: dict[chunks.Place, _Known] = {}
         self._own: set[str] = set()  # files that are ours to delete
+        self._listed: frozenset[str] = frozenset()  # those of the state on disk
         self._swept = False
 
     def remember(
@@ -94,6 +95,7 @@ class Project:
         self.saved_at, self._saved_id = index.saved_at, index.saved_id
         self._opened, self._lost = index, tuple(lost)
         self._own = {chunk.name for chunk, _ in read}
+        self._listed = frozenset(chunk.name for chunk in (*index.chunks, *index.lost))
         for chunk, frames in read:
             place = (chunk.kind, chunk.frames[0] // FRAMES)
             known = self._known.get(place, _Known((), ()))
@@ -103,8 +105,8 @@ class Project:
     def save(self, snapshot: Snapshot, force: bool = False) -> Iterator[StageEvent]:
         """Write what changed since the last save, as a job.
 
-        Until its end the old state is on disk, then the new one. Stopped or failed halfway, it
-        can be begun again and goes on where it was.
+        Until its end the old state is on disk, then the new one. Begun again after it was
+        stopped halfway, it goes on where it was.
 
         Parameters
         ----------
@@ -119,16 +121,14 @@ class Project:
         with _lock(masks_folder(self.path)) as lock:
             yield from self._wait_for(lock)
             self._check_unchanged(force)
-            results = chunks.places(RESULTS, snapshot.results)
-            places = results | chunks.places(LABELS, snapshot.labels)
-            changed = [place for place, frames in places.items() if not self._has(place, frames)]
-            for done, place in enumerate(changed):
-                yield StageEvent("saving", done, len(changed))
-                self._write(place, places[place])
-            _sync(masks_folder(self.path))
-            self._known = {place: self._known[place] for place in places}
-            index = self._index(snapshot)
-            write_index(index, self.path)
+            before = dict(self._known)
+            try:
+                yield from self._write_changed(snapshot)
+                index = self._index(snapshot)
+                write_index(index, self.path)
+            except StorageError:
+                self._take_back(before)
+                raise
             _sync(self.path.parent)
             self.saved_at, self._saved_id = index.saved_at, index.saved_id
             self._lost = index.lost
@@ -170,6 +170,27 @@ class Project:
         folder = masks_folder(self.path)
         return all(_size(folder / chunk.name) == chunk.nbytes for chunk in known.chunks)
 
+    def _write_changed(self, snapshot: Snapshot) -> Iterator[StageEvent]:
+        labels = chunks.places(LABELS, snapshot.labels)
+        places = labels | chunks.places(RESULTS, snapshot.results)
+        changed = [place for place, frames in places.items() if not self._has(place, frames)]
+        for done, place in enumerate(changed):
+            yield StageEvent("saving", done, len(changed))
+            self._write(place, places[place])
+        _sync(masks_folder(self.path))
+        self._known = {place: self._known[place] for place in places}
+
+    def _take_back(self, before: dict[chunks.Place, _Known]) -> None:
+        """Give the space back of a save that failed: a smaller one may have to do with it."""
+        for name in self._own - self._listed:
+            _delete(masks_folder(self.path) / name)
+        self._own &= self._listed
+        self._known = {
+            place: known
+            for place, known in before.items()
+            if self._listed.issuperset(chunk.name for chunk in known.chunks)
+        }
+
     def _write(self, place: chunks.Place, frames: Sequence[PackedResult]) -> None:
         written = []
         for part in chunks.parts(frames):
@@ -204,10 +225,10 @@ class Project:
     def _clean(self, index: Index) -> None:
         """Delete the files of the state before, and once what killed saves left."""
         folder = masks_folder(self.path)
-        listed = {chunk.name for chunk in (*index.chunks, *index.lost)}
+        listed = frozenset(chunk.name for chunk in (*index.chunks, *index.lost))
         for name in self._own - listed:
             _delete(folder / name)
-        self._own = {chunk.name for chunk in index.chunks}
+        self._own, self._listed = {chunk.name for chunk in index.chunks}, listed
         if self._swept:
             return
         self._swept = True

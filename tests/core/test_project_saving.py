@@ -111,8 +111,9 @@ def test_frames_that_the_clip_isnt_known_to_have_yet_are_kept(clip, project):
 
 
 def test_a_save_stopped_halfway_leaves_the_old_state_and_goes_on_later(clip, project):
-    save(project, a_snapshot(clip))
-    new = a_snapshot(clip, results=results(range(500), "Bird"))
+    old = a_snapshot(clip)
+    save(project, old)
+    new = replace(old, results=results(range(500), "Bird"))
     events = project.save(new)
     for _ in range(4):
         next(events)
@@ -303,6 +304,53 @@ def test_a_disk_that_fails_at_any_step_leaves_the_old_state(clip, project, monke
     assert failed >= 1
     save(project, new)
     assert_same_frames(open_project(project.path).snapshot.results, new.results)
+
+
+def test_a_save_that_failed_leaves_room_for_a_smaller_one(clip, project, monkeypatch):
+    """A person's corrections are saved on a disk that has no room for the results of a run."""
+    save(project, a_snapshot(clip))
+    before = sorted(masks(project).iterdir())
+    real = Path.open
+
+    def full(path, mode="r", *given, **named):
+        if "x" in mode and "results-000128" in path.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, mode, *given, **named)
+
+    monkeypatch.setattr(Path, "open", full)
+    events = project.save(a_snapshot(clip, results=results(range(200), "Bird"), labels={}))
+    next(events), next(events)
+    events.close()  # with a file written that nothing refers to
+    with pytest.raises(StorageError):
+        save(project, a_snapshot(clip, results=results(range(200), "Crow"), labels={}))
+    assert sorted(masks(project).iterdir()) == before
+    opened = open_project(project.path)
+    assert opened.notes == ()
+    save(opened.project, replace(opened.snapshot, labels=labels([5])))
+    assert sorted(open_project(project.path).snapshot.labels) == [5]
+    with pytest.raises(StorageError):
+        save(opened.project, a_snapshot(clip))
+    assert sorted(open_project(project.path).snapshot.labels) == [5]
+
+
+def test_a_failed_save_of_what_is_on_disk_already_deletes_none_of_it(clip, project, monkeypatch):
+    old = a_snapshot(clip, labels={})
+    save(project, old)
+    events = project.save(a_snapshot(clip, results=results(range(200), "Bird"), labels={}))
+    for _ in range(3):
+        next(events)
+    events.close()
+    with monkeypatch.context() as patch:
+        patch.setattr("moca_core.annotations.saving.write_index", failing_write)
+        with pytest.raises(StorageError):
+            save(project, old)  # under the names that are listed
+    opened = open_project(project.path)
+    assert opened.notes == ()
+    assert_same_frames(opened.snapshot.results, old.results)
+
+
+def failing_write(index, path):
+    raise StorageError(f"{path}: the disk is full")
 
 
 def test_a_folder_that_cant_be_made(clip, tmp_path):
