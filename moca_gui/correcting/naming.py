@@ -49,6 +49,14 @@ class NameDelegate(QStyledItemDelegate):
         editor.setCompleter(completer)
         return editor
 
+    def updateEditorGeometry(
+        self, editor: QWidget, option: QStyleOptionViewItem, index: Index
+    ) -> None:
+        super().updateEditorGeometry(editor, option, index)
+        viewport = editor.parentWidget()
+        if viewport is not None:  # to its edge: names are longer than what the column leaves them
+            editor.resize(viewport.width() - editor.x() - 2, editor.height())
+
     def setEditorData(self, editor: QWidget, index: Index) -> None:
         assert isinstance(editor, QLineEdit)
         editor.setText(index.data())

@@ -16,10 +16,10 @@ TITLES = {FRAME: "This frame", RANGE: "In/out range", CLIP: "Whole clip"}
 _ROWS = (
     (
         "scope_objects",
-        "Accept, reject in",
+        "Accept, reject",
         "Where objects are accepted and rejected, and corrections are taken back",
     ),
-    ("scope_names", "Rename, merge in", "Where objects are renamed and merged"),
+    ("scope_names", "Rename, merge", "Where objects are renamed and merged"),
 )
 
 
@@ -37,7 +37,7 @@ class ScopeBar(QWidget):
             box = QComboBox()
             for scope, title in TITLES.items():
                 box.addItem(title, scope)
-            box.setAccessibleName(text)
+            box.setAccessibleName(f"{text} in")
             box.setToolTip(tip)
             box.activated.connect(lambda _row, key=key: self._choose(key))
             head = QLabel(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QItemSelectionModel, QSignalBlocker, QSize, Qt, Signal
-from PySide6.QtGui import QAction, QColor, QIcon, QPainter, QPixmap
+from PySide6.QtGui import QAction, QColor, QIcon, QPainter, QPixmap, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -30,6 +30,7 @@ from moca_gui.views.overlay import readable_on
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _BADGE_PX = 18
 _NUMBER = Qt.ItemDataRole.UserRole
+_WORDS_FROM_PX = 280  # narrower, the origin is told by its icon alone
 _SELECT = QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows
 ORIGIN_TIPS = {
     FOUND: "Found by the program",
@@ -93,7 +94,6 @@ class ObjectsPanel(QWidget):
     def _make_table(self, actions: dict[str, QAction]) -> None:
         table = self.table
         table.setAccessibleName("Objects of this frame")
-        table.setHorizontalHeaderLabels(["Object", "Score", "Origin"])
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(28)
         table.setShowGrid(False)
@@ -115,6 +115,10 @@ class ObjectsPanel(QWidget):
         names = NameDelegate(self.session, table)
         names.named.connect(lambda row, name: self.renamed.emit(self._number(row), name))
         table.setItemDelegateForColumn(0, names)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.refresh()
 
     def set_theme(self, theme: Theme) -> None:
         """Take the theme's colours."""
@@ -183,16 +187,18 @@ class ObjectsPanel(QWidget):
             self.message.setText(self._empty_text())
         self._stack.setCurrentIndex(1 if objects else 0)
         hidden = self.session.hidden_objects
-        shown = [
+        words = self.width() >= _WORDS_FROM_PX
+        looks = [
             (o.number, o.name, f"{o.score:.2f}", o.number in hidden, o.origin) for o in objects
         ]
-        if shown == self._shown:
+        if (words, looks) == self._shown:
             return
-        self._shown = shown
+        self._shown = words, looks
+        self.table.setHorizontalHeaderLabels(["Object", "Score", "Origin" if words else ""])
         with QSignalBlocker(self.table):
             self.table.setRowCount(len(objects))
             for row, item in enumerate(objects):
-                self._fill_row(row, item, item.number in hidden)
+                self._fill_row(row, item, item.number in hidden, words)
         self._mark_chosen()
 
     def _empty_text(self) -> str:
@@ -205,7 +211,7 @@ class ObjectsPanel(QWidget):
             return f"No mask: {result.reason}. A person said so."
         return f"No mask: {result.reason}."
 
-    def _fill_row(self, row: int, item: PackedObject, hidden: bool) -> None:
+    def _fill_row(self, row: int, item: PackedObject, hidden: bool, words: bool) -> None:
         name = QTableWidgetItem(item.name)
         name.setIcon(_badge(item.number))
         name.setData(Qt.ItemDataRole.AccessibleTextRole, f"{item.number} {item.name}")
@@ -214,7 +220,8 @@ class ObjectsPanel(QWidget):
         name.setCheckState(Qt.CheckState.Unchecked if hidden else Qt.CheckState.Checked)
         name.setToolTip(f"{item.name}: uncheck to hide this object's masks")
         self.table.setItem(row, 0, name)
-        origin = QTableWidgetItem(icon(item.origin, self._theme), item.origin)
+        origin = QTableWidgetItem(icon(item.origin, self._theme), item.origin if words else "")
+        origin.setData(Qt.ItemDataRole.AccessibleTextRole, item.origin)
         origin.setToolTip(ORIGIN_TIPS[item.origin])
         score = QTableWidgetItem(f"{item.score:.2f}")
         for column, cell in ((1, score), (2, origin)):

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication, QLineEdit, QToolButton
 
 from moca_core.annotations import edits
 from moca_core.annotations.history import Edit
-from moca_core.annotations.model import pack
+from moca_core.annotations.model import ORIGINS, pack
 from moca_gui.correcting import work
 from moca_gui.correcting.naming import known_names
 from moca_gui.icons import NAMES
@@ -41,7 +41,11 @@ def run(window, open_clip, segmenter, qtbot):
 def rows(window):
     """What the table says: (name, origin) by row."""
     table = window.objects.table
-    return [(table.item(r, 0).text(), table.item(r, 2).text()) for r in range(table.rowCount())]
+    spoken = Qt.ItemDataRole.AccessibleTextRole
+    return [
+        (table.item(row, 0).text(), table.item(row, 2).data(spoken))
+        for row in range(table.rowCount())
+    ]
 
 
 def click_row(window, qtbot, row, keys=Qt.KeyboardModifier.NoModifier):
@@ -329,8 +333,18 @@ def test_all_of_it_is_in_menu_and_buttons_with_names(run, qtbot):
     assert numbers(run, 3) == [2]
 
 
-def test_every_origin_has_an_icon_and_words():
-    assert set(ORIGIN_TIPS) <= set(NAMES)
+def test_every_origin_has_an_icon_and_words(run, qtbot):
+    assert set(ORIGIN_TIPS) == set(ORIGINS)
+    assert set(ORIGINS) <= set(NAMES)
+    run.session.apply(edits.accept([run.session.shown(3)], [1]))
+    for width, words in ((400, ["found", "accepted"]), (250, ["", ""])):
+        run.docks["Objects"].setFloating(True)
+        run.docks["Objects"].resize(width, 400)
+        qtbot.waitUntil(lambda width=width: abs(run.objects.width() - width) < 20, timeout=2000)
+        cells = [run.objects.table.item(row, 2) for row in (0, 1)]
+        assert sorted(cell.text() for cell in cells) == sorted(words)
+        assert {cell.toolTip() for cell in cells} == {ORIGIN_TIPS["found"], ORIGIN_TIPS["accepted"]}
+        assert not any(cell.icon().isNull() for cell in cells)
 
 
 # -- large changes ----------------------------------------------------------------------------
@@ -512,7 +526,7 @@ def test_the_timeline_tells_corrected_from_automatic_and_empty_by_shape(run, the
 
 
 def test_one_corrected_frame_is_seen_in_a_clip_of_many(make_window, open_clip, services):
-    services["open_reader"] = lambda path: FakeReader(path, count=20000)
+    services["open_reader"] = lambda path, patience_s: FakeReader(path, count=20000)
     window = make_window()
     open_clip(window)
     session = window.session
