@@ -107,6 +107,7 @@ def open_clip(qtbot: Any, tmp_path: Path) -> Callable[..., None]:
     """Open a stand-in clip in a window and wait for its first frame."""
 
     def do(window: Any, name: str = "clip.mp4") -> None:
+        (tmp_path / name).write_text(name)  # by its content a project knows its clip
         with qtbot.waitSignal(window.opened, timeout=5000):
             window.open_path(tmp_path / name)
         qtbot.waitUntil(lambda: window.session.image is not None, timeout=2000)
