@@ -5,6 +5,7 @@ Places are x, y in pixels of the frame as floats: the middle of the first pixel 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 
@@ -18,6 +19,9 @@ Place = tuple[float, float]
 
 _CUT_PX = 1.5
 """Width of a cut that pixels don't touch across, not by their corners either."""
+
+_SPECK_PX, _SPECK_SHARE = 16, 0.002
+"""Pieces below either are specks: pixels, and share of the mask."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,30 @@ def edge(mask: Mask) -> Mask:
     inner[:, 1:] &= mask[:, :-1]
     inner[:, :-1] &= mask[:, 1:]
     return mask & ~inner
+
+
+def tidied(mask: Mask, on: Sequence[Place] = (), off: Sequence[Place] = ()) -> Mask:
+    """A mask (H, W) without specks: islands and holes that are a small part of it.
+
+    Islands with a place `on` the object stay, and so do holes with a place `off` it.
+    """
+    least = max(_SPECK_PX, int(_SPECK_SHARE * np.count_nonzero(mask)))
+    kept = mask & ~_specks(mask, least, on)
+    return kept | _specks(~kept, least, off)
+
+
+def _specks(mask: Mask, least: int, kept: Sequence[Place]) -> Mask:
+    """The pieces of a mask (H, W) of fewer than `least` pixels, but for those with a place."""
+    import cv2  # slow to import
+
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
+    small = stats[:, cv2.CC_STAT_AREA] < least
+    small[0] = False  # what isn't in the mask
+    for x, y in kept:
+        row, column = floor(y), floor(x)
+        if 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]:
+            small[pieces[row, column]] = False
+    return np.asarray(small[pieces])
 
 
 def cut(mask: Mask, start: Place, end: Place) -> tuple[Mask, Mask] | None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from moca_core.annotations.painting import tidied
 from moca_core.annotations.prompt import Prompt
 from moca_core.bytecache import ByteCache
 from moca_core.errors import ConfigError
@@ -25,7 +26,7 @@ class Answer:
 
     Attributes
     ----------
-    masks : (M, H, W) bool; M is 3 for an ambiguous prompt, else 1.
+    masks : (M, H, W) bool without specks; M is 3 for an ambiguous prompt, else 1.
     ious : (M,) float32, the IoU with the object that SAM predicts of each.
     """
 
@@ -83,4 +84,7 @@ class Prompter:
         logits, ious = self.sam.decode_square(embedding, points, labels, boxes, prompt.ambiguous)
         full = self.sam.enlarge(logits, embedding)[0]  # (M, H, W)
         order = ious[0].argsort(descending=True)
-        return Answer((full[order] > 0).cpu().numpy(), ious[0][order].cpu().numpy())
+        on = [(point.x, point.y) for point in prompt.points if point.on]
+        off = [(point.x, point.y) for point in prompt.points if not point.on]
+        masks = [tidied(mask, on, off) for mask in (full[order] > 0).cpu().numpy()]
+        return Answer(np.stack(masks), ious[0][order].cpu().numpy())

@@ -154,23 +154,34 @@ class Canvas(QObject):
             self._pending = draw_object(replace(mask, number=number))
         self._view.update()
 
-    def paint(self, painter: QPainter, rect: QRectF) -> None:
-        """Paint over the frame, which lies at `rect` in widget pixels."""
-        scale, tool = self._view.scale, self._tool
+    def paint_masks(self, painter: QPainter, rect: QRectF) -> None:
+        """Paint the mask of a stroke, or a pending one, over the frame at `rect`."""
+        stroke = self._tool.stroke
         painter.save()
-        painter.translate(rect.topLeft())
-        painter.scale(scale, scale)
-        if tool.stroke is not None and self.covered is not None:
-            smooth = scale * self._view.devicePixelRatioF() < SQUARES_FROM
+        self._to_frame(painter, rect)
+        if stroke is not None and self.covered is not None:
+            smooth = self._view.scale * self._view.devicePixelRatioF() < SQUARES_FROM
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, smooth)
-            painter.drawImage(QPointF(0, 0), tool.stroke.image)
+            painter.drawImage(QPointF(0, 0), stroke.image)
+        if self._prompts.shown and self._pending is not None:
+            drawing.paint_pending(painter, self._pending)
+        painter.restore()
+
+    def paint(self, painter: QPainter, rect: QRectF) -> None:
+        """Paint points, boxes, lines and the brush over all else."""
+        painter.save()
+        self._to_frame(painter, rect)
         if self._prompts.shown:
-            drawing.paint_prompt(painter, self._prompts, self._pending, scale)
-        if tool.rubber is not None:
-            drawing.paint_box(painter, tool.rubber)
-        if tool.line is not None:
-            drawing.paint_line(painter, *tool.line)
+            drawing.paint_prompt(painter, self._prompts, self._view.scale)
+        if self._tool.rubber is not None:
+            drawing.paint_box(painter, self._tool.rubber)
+        if self._tool.line is not None:
+            drawing.paint_line(painter, *self._tool.line)
         painter.restore()
         circle = self._circle()
         if circle is not None:
             drawing.paint_brush(painter, circle)
+
+    def _to_frame(self, painter: QPainter, rect: QRectF) -> None:
+        painter.translate(rect.topLeft())
+        painter.scale(self._view.scale, self._view.scale)

@@ -25,21 +25,23 @@ _DARK, _LIGHT = QColor(0, 0, 0, 190), QColor("#ffffff")
 _ON, _OFF = QColor("#1f9d55"), QColor("#d1242f")
 
 
-def paint_prompt(
-    painter: QPainter, prompts: Prompts, mask: DrawnObject | None, scale: float
-) -> None:
-    """Paint points, box and the pending mask; the painter is in frame pixels."""
+def paint_pending(painter: QPainter, mask: DrawnObject) -> None:
+    """Paint a mask that isn't applied yet; the painter is in frame pixels."""
+    painter.setOpacity(_FILL)
+    painter.drawImage(mask.origin, mask.fill)
+    painter.setOpacity(1.0)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
-    if mask is not None:
-        painter.setOpacity(_FILL)
-        painter.drawImage(mask.origin, mask.fill)
-        painter.setOpacity(1.0)
-        painter.setBrush(Qt.BrushStyle.NoBrush)
-        for pen in _dashed(mask.colour):
-            painter.setPen(pen)
-            painter.drawPath(mask.outline)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    for pen in _dashed(mask.colour):
+        painter.setPen(pen)
+        painter.drawPath(mask.outline)
+
+
+def paint_prompt(painter: QPainter, prompts: Prompts, scale: float) -> None:
+    """Paint points and box; the painter is in frame pixels, `scale` times as large on screen."""
     if prompts.box is not None:
         paint_box(painter, prompts.box)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
     for point in prompts.points:
         _paint_point(painter, QPointF(point.x, point.y), point.on, scale)
 

@@ -45,6 +45,10 @@ class FrameTool(Protocol):
         """The mouse left the frame."""
         ...
 
+    def paint_masks(self, painter: QPainter, rect: QRectF) -> None:
+        """Paint what lies below the labels; the frame lies at `rect` in widget pixels."""
+        ...
+
     def paint(self, painter: QPainter, rect: QRectF) -> None:
-        """Paint over the frame, which lies at `rect` in widget pixels."""
+        """Paint over everything."""
         ...

@@ -166,7 +166,8 @@ class FrameView(QWidget):
         painter = QPainter(picture)
         if self.overlays_shown:
             whole = QRectF(picture.rect())
-            self._paint_overlays(painter, whole, whole, smooth=True)
+            self._paint_masks(painter, whole, smooth=True)
+            self._paint_labels(painter, whole, whole)
         painter.end()
         return picture
 
@@ -357,18 +358,19 @@ class FrameView(QWidget):
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, smooth)
         painter.drawImage(rect, self._image)
         if self.overlays_shown:
-            visible = rect.intersected(QRectF(self.rect()))
-            self._paint_overlays(painter, rect, visible, smooth)
+            self._paint_masks(painter, rect, smooth)
+        if self._tool is not None:
+            self._tool.paint_masks(painter, rect)
+        if self.overlays_shown:
+            self._paint_labels(painter, rect, rect.intersected(QRectF(self.rect())))
         if self._tool is not None:
             self._tool.paint(painter, rect)
         if self._pointer is not None:
             x, y = self._pointer
             paint_pointer(painter, rect.topLeft() + QPointF(x + 0.5, y + 0.5) * self.scale)
 
-    def _paint_overlays(
-        self, painter: QPainter, rect: QRectF, visible: QRectF, smooth: bool
-    ) -> None:
-        """Paint over a frame that lies at `rect`, of which `visible` can be seen."""
+    def _paint_masks(self, painter: QPainter, rect: QRectF, smooth: bool) -> None:
+        """Paint masks and map over a frame that lies at `rect`."""
         assert self._image is not None
         scale = rect.width() / self._image.width()
         if self._map is not None:
@@ -387,6 +389,11 @@ class FrameView(QWidget):
         if not self._marked.isEmpty():
             paint_outline(painter, self._marked, QColor("white"))
         painter.restore()
+
+    def _paint_labels(self, painter: QPainter, rect: QRectF, visible: QRectF) -> None:
+        """Paint what tells the masks, over a frame at `rect` of which `visible` can be seen."""
+        assert self._image is not None
+        scale = rect.width() / self._image.width()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
         legend = legend_box(painter, self._objects, visible.topLeft() + QPointF(12, 12))
         for item in self._objects:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moca_core.annotations.painting import cut, edge, snapped, stroke
+from moca_core.annotations.painting import cut, edge, snapped, stroke, tidied
 
 SIZE = (40, 60)
 
@@ -80,6 +80,24 @@ def a_box(x0, y0, x1, y1):
     mask = np.zeros(SIZE, bool)
     mask[y0:y1, x0:x1] = True
     return mask
+
+
+def test_specks_go_but_for_those_that_a_person_points_at():
+    body = a_box(10, 5, 50, 35)
+    mask = body.copy()
+    mask[10:13, 20:23] = mask[30, 40] = False  # holes of nine pixels and of one
+    mask[15:20, 30:35] = False  # a hole that is large enough
+    mask[1:3, 1:3] = mask[38, 58] = True
+    expected = body & ~a_box(30, 15, 35, 20)
+    assert (tidied(mask) == expected).all()
+    pointed = tidied(mask, on=[(1.5, 1.5), (-3.0, 99.0)], off=[(21.5, 11.5)])
+    assert (pointed == (expected | a_box(1, 1, 3, 3)) & ~a_box(20, 10, 23, 13)).all()
+
+
+def test_a_mask_that_is_all_specks_or_empty_is_none():
+    assert not tidied(a_box(3, 3, 5, 5)).any()
+    assert not tidied(np.zeros(SIZE, bool)).any()
+    assert tidied(np.ones(SIZE, bool)).all()
 
 
 def test_a_cut_gives_both_sides_and_loses_no_pixel():
