@@ -233,13 +233,15 @@ def _events(path: Path, clip: Clip, session: Session, resize: bool) -> Callable[
 
 def preview(found: Imported) -> list[str]:
     """What an import changes, line by line."""
+    from moca_core.annotations.importing import counted
+
     numbers = list(found.frames)
-    count = len(numbers)
-    where = f"frame {numbers[0]}" if count == 1 else f"{count:,} frames"
-    where += f" from {min(numbers):,} to {max(numbers):,}" if count > 1 else ""
+    where = f"frame {numbers[0]:,}"
+    if len(numbers) > 1:
+        where = f"{counted(len(numbers), 'frame')} from {min(numbers):,} to {max(numbers):,}"
     lines = [f"Masks of {where}: " + ", ".join(_of_names(found)) + "."]
     if found.replaced:
-        lines.append(f"They take the place of {found.replaced:,} corrected frames.")
+        lines.append(f"They take the place of {counted(found.replaced, 'corrected frame')}.")
     return lines + [f"{note[:1].upper()}{note[1:]}." for note in found.notes]
 
 
