@@ -33,8 +33,7 @@ from moca_gui.correcting.prompt_worker import LocalPrompting, PromptSource
 from moca_gui.correcting.work import EditWork
 from moca_gui.dialogs.opening import Dialogs
 from moca_gui.encoders import Encoders
-from moca_gui.exporting.importing import Importing
-from moca_gui.exporting.part import Exporting
+from moca_gui.exporting.part import Exporting, Importing
 from moca_gui.fine_tune import FineTune
 from moca_gui.icons import icon, logo
 from moca_gui.indexing import Indexing

@@ -1,11 +1,11 @@
-"""File > Export: the window, its job, and what the main window sees of both."""
+"""File > Export and File > Import masks: their windows, and what the main window sees of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QWidget
 
 from moca_core.annotations.snapshot import Snapshot
@@ -16,6 +16,7 @@ from moca_gui.session import Session
 
 if TYPE_CHECKING:
     from moca_gui.exporting.dialog import ExportDialog
+    from moca_gui.exporting.import_dialog import ImportDialog
 
 
 class Exporting(QObject):
@@ -73,3 +74,26 @@ class Exporting(QObject):
             self.show()  # which says what happened
         else:
             self._session.note("Export cancelled: nothing was written.")
+
+
+class Importing(QObject):
+    """Opens the window, modal to the main one: nothing changes while it is open."""
+
+    def __init__(self, window: QWidget, pool: JobPool, session: Session) -> None:
+        super().__init__(window)
+        self.dialog: ImportDialog | None = None
+        self._window, self._pool, self._session = window, pool, session
+
+    def show(self) -> None:
+        """Ask for masks and take them into the open clip."""
+        if self._session.clip is None or self.dialog is not None:
+            return
+        from moca_gui.exporting.import_dialog import ImportDialog
+
+        self.dialog = ImportDialog(self._pool, self._session, self._session.clip, self._window)
+        self.dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.dialog.finished.connect(self._forget)
+        self.dialog.open()
+
+    def _forget(self) -> None:
+        self.dialog = None

@@ -1,4 +1,4 @@
-"""File > Import masks: what is chosen, what would change, and the change as one step."""
+"""The import window: what is chosen, what would change, and the change as one step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QObject, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -38,27 +38,6 @@ _ABOUT = (
     "A folder of PNG masks whose names hold frame numbers, such as an export makes, or a COCO "
     "file. Their frames become corrected frames; all others stay as they are."
 )
-
-
-class Importing(QObject):
-    """Opens the window, modal to the main one: nothing changes while it is open."""
-
-    def __init__(self, window: QWidget, pool: JobPool, session: Session) -> None:
-        super().__init__(window)
-        self.dialog: ImportDialog | None = None
-        self._window, self._pool, self._session = window, pool, session
-
-    def show(self) -> None:
-        """Ask for masks and take them into the open clip."""
-        if self._session.clip is None or self.dialog is not None:
-            return
-        self.dialog = ImportDialog(self._pool, self._session, self._session.clip, self._window)
-        self.dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.dialog.finished.connect(self._forget)
-        self.dialog.open()
-
-    def _forget(self) -> None:
-        self.dialog = None
 
 
 class ImportDialog(QDialog):
