@@ -124,6 +124,8 @@ QToolButton#primary:disabled, QPushButton#primary:disabled {{ background: {raise
     color: {empty}; border-color: {border}; }}
 QToolButton#plain {{ background: {raised}; border-color: {border}; padding: 2px 9px; }}
 QToolButton#plain:hover {{ background: {hover}; }}
+QToolButton#plain:focus {{ border-color: {accent}; }}
+QToolButton#primary:focus, QPushButton#primary:focus {{ border: 2px solid {text}; }}
 QPushButton {{ background: {raised}; border: 1px solid {border}; border-radius: 5px;
     padding: 5px 14px; min-width: 62px; }}
 QPushButton:hover {{ background: {hover}; }}
@@ -139,27 +141,36 @@ QMainWindow::separator {{ background: {window}; width: 5px; height: 5px; }}
 QMainWindow::separator:hover {{ background: {accent}; }}
 QStatusBar {{ background: {window}; border-top: 1px solid {border}; }}
 QStatusBar::item {{ border: none; }}
-QTableWidget, QPlainTextEdit, QListWidget, QTreeWidget {{ background: {panel}; border: none;
-    selection-background-color: {hover}; selection-color: {text}; }}
+QTableView, QPlainTextEdit, QListView, QTreeView {{ background: {panel};
+    border: 1px solid transparent; selection-background-color: {hover}; selection-color: {text}; }}
+QTableView:focus, QPlainTextEdit:focus, QListView:focus, QTreeView:focus {{
+    border-color: {accent}; }}
+QTreeView::item {{ padding: 3px 0; }}
 QHeaderView::section {{ background: {panel}; color: {dim}; border: none; padding: 4px 6px;
     border-bottom: 1px solid {border}; }}
-QTableWidget::item {{ padding: 3px 6px; }}
-QListWidget::item {{ padding: 4px 8px; border-radius: 4px; }}
-QListWidget::item:selected {{ background: {raised}; color: {text}; }}
-QLineEdit, QComboBox, QSpinBox {{ background: {base}; border: 1px solid {border};
+QTableView::item {{ padding: 3px 6px; }}
+QListView::item {{ padding: 4px 8px; border-radius: 4px; }}
+QListView::item:selected {{ background: {raised}; color: {text}; }}
+QLineEdit, QComboBox, QAbstractSpinBox {{ background: {base}; border: 1px solid {border};
     border-radius: 5px; padding: 4px 7px; selection-background-color: {accent};
     selection-color: {on_accent}; }}
-QLineEdit:focus, QComboBox:focus {{ border-color: {accent}; }}
+QLineEdit:focus, QComboBox:focus, QAbstractSpinBox:focus {{ border-color: {accent}; }}
 QComboBox::drop-down {{ border: none; width: 20px; }}
 QComboBox::down-arrow {{ width: 0; height: 0; margin-right: 8px; border-left: 4px solid {base};
     border-right: 4px solid {base}; border-top: 5px solid {dim}; }}
 QComboBox QAbstractItemView {{ background: {panel}; border: 1px solid {border};
     selection-background-color: {accent}; selection-color: {on_accent}; }}
+QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ border: none; width: 16px; }}
+QAbstractSpinBox::up-arrow, QAbstractSpinBox::down-arrow {{ width: 0; height: 0;
+    border-left: 4px solid {base}; border-right: 4px solid {base}; }}
+QAbstractSpinBox::up-arrow {{ border-bottom: 5px solid {dim}; }}
+QAbstractSpinBox::down-arrow {{ border-top: 5px solid {dim}; }}
+QCheckBox {{ border: 1px solid transparent; border-radius: 4px; padding: 2px; }}
+QCheckBox:focus {{ border-color: {accent}; }}
 QCheckBox::indicator {{ width: 13px; height: 13px; background: {base}; border: 1px solid {dim};
     border-radius: 3px; }}
 QCheckBox::indicator:checked {{ width: 7px; height: 7px; background: {on_accent};
     border: 4px solid {accent}; }}
-QCheckBox::indicator:focus {{ border-color: {accent}; }}
 QCheckBox::indicator:disabled {{ background: {panel}; border-color: {border}; }}
 QTabWidget::pane {{ background: {panel}; border: 1px solid {border}; border-radius: 5px;
     top: -1px; }}

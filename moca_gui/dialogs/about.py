@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from moca_core.models.registry import BUNDLES
 from moca_gui.icons import logo
@@ -36,6 +36,10 @@ class AboutDialog(QDialog):
         column = QVBoxLayout()
         column.addWidget(heading)
         column.addWidget(text)
+        close = QPushButton("Close")
+        close.clicked.connect(self.accept)
+        column.addSpacing(8)
+        column.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(24, 22, 24, 18)
         layout.setSpacing(20)

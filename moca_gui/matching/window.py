@@ -148,6 +148,7 @@ class MatchDialog(QDialog):
         area.setWidget(panel)
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setFixedWidth(_PANEL_PX)
         frames = QHBoxLayout()

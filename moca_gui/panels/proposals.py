@@ -187,6 +187,7 @@ class ProposalsPanel(QWidget):
         table.setShowGrid(False)
         table.setFrameShape(QFrame.Shape.NoFrame)
         table.setWordWrap(False)
+        table.setTabKeyNavigation(False)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         header = table.horizontalHeader()
