@@ -57,24 +57,24 @@ def measure(path: Path, seconds: float) -> dict[str, Any]:
     `seek_cpu_ms`, the processor time that they take.
     """
     app = QApplication.instance() or QApplication(sys.argv[:1])
-    window = MainWindow(Services(audio_factory=_no_device))
+    window = MainWindow(Services(audio_factory=no_device))
     window.resize(1280, 860)
     window.show()
     window.open_path(path)
-    _wait(lambda: window.session.image is not None)
+    wait_for(lambda: window.session.image is not None)
     assert window.session.clip is not None
     _fill(window)
     presented = Presented(window)
     window.player.set_looping(True)
     window.player.play()
-    _pump(2.0)  # until caches are full and the first loops are over
+    pump(2.0)  # until caches are full and the first loops are over
     memory: list[float] = []
     sampler = QTimer()
     sampler.timeout.connect(lambda: memory.append(resident_mib()))
     sampler.start(SAMPLE_EVERY_MS)
     window.player.dropped_count = 0
     shown, began, cpu = presented.count, time.perf_counter(), time.process_time()
-    _pump(seconds)
+    pump(seconds)
     wall = time.perf_counter() - began
     cpu_share = (time.process_time() - cpu) / wall
     per_s, dropped = (presented.count - shown) / wall, window.player.dropped_count
@@ -96,7 +96,8 @@ def measure(path: Path, seconds: float) -> dict[str, Any]:
     return found
 
 
-def _no_device(clip: Clip, run: Callable[..., Any]) -> Any:
+def no_device(clip: Clip, run: Callable[..., Any]) -> Any:
+    """Sound that isn't part of the measurement."""
     raise AudioUnavailableError("not part of the measurement")
 
 
@@ -104,13 +105,13 @@ def _fill(window: MainWindow) -> None:
     """Two objects that move, in every frame; they are back where they were after a while."""
     clip = window.session.clip
     assert clip is not None
-    turns = [pack(_result(clip, turn)) for turn in range(min(TURNS, clip.frame_count))]
+    turns = [pack(moving_result(clip, turn)) for turn in range(min(TURNS, clip.frame_count))]
     for frame in range(clip.frame_count):
         same = turns[frame % len(turns)]
         window.session.add_result(replace(same, frame=frame, time_s=clip.time_of(frame)))
 
 
-def _result(clip: Clip, turn: int) -> FrameResult:
+def moving_result(clip: Clip, turn: int) -> FrameResult:
     """Two rosettes that swing to and fro once in `TURNS`."""
     info = clip.reader.info
     rows, columns = np.mgrid[: info.height, : info.width]
@@ -135,7 +136,7 @@ def _seek(window: MainWindow, presented: Presented) -> tuple[list[float], list[f
             continue
         began, cpu = time.perf_counter(), time.process_time()
         window.player.seek(frame)
-        _wait(partial(_is_shown, presented, frame))
+        wait_for(partial(_is_shown, presented, frame))
         wall_ms.append(1000 * (time.perf_counter() - began))
         cpu_ms.append(1000 * (time.process_time() - cpu))
     return wall_ms, cpu_ms
@@ -154,15 +155,16 @@ def resident_mib() -> float:
     return pages * 4096 / 2**20
 
 
-def _pump(seconds: float) -> None:
+def pump(seconds: float) -> None:
+    """Run the event loop for so long."""
     loop = QEventLoop()
     QTimer.singleShot(round(1000 * seconds), loop.quit)
     loop.exec()
 
 
-def _wait(condition: Callable[[], bool]) -> None:
+def wait_for(condition: Callable[[], bool], within_s: float = _WAIT_S) -> None:
     """Run the event loop until `condition`; raises `TimeoutError`."""
-    deadline = time.monotonic() + _WAIT_S
+    deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError("the window didn't get there")

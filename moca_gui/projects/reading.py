@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _NAMED_BY = 12
 """Digits of a clip's hash in the name of a project that doesn't lie beside the clip."""
 
-PATIENCE_S = 0.5
+PATIENCE_S = 0.3
 """For finding a clip's frames: those not known by then are found while the clip is on screen."""
 
 

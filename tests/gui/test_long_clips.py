@@ -253,12 +253,12 @@ def test_a_clip_that_was_counted_wrongly_is_opened_anew(growing, qtbot):
 
     reader, window = growing
     early = window.session.clip.reader
-    assert reader.patience == [0.5]
+    assert reader.patience == [0.3]
     reader.error = RenumberedError("clip.mp4: its time stamps jump back", "Open it again.")
     with qtbot.waitSignal(window.opened, timeout=5000):
         reader.gate.set()
     assert early.closed
-    assert reader.patience == [0.5, math.inf]
+    assert reader.patience == [0.3, math.inf]
     assert window.session.clip.frame_count == COUNT
     assert window.session.clip.indexed
 
