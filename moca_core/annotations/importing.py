@@ -98,7 +98,8 @@ def read_masks(
             frames[event.frame] = packing.frame(event)
     count = len(target.times_s)
     if unknown:
-        notes.append(f"frames {named(unknown)} aren't in the clip, which has {count}: left out")
+        what = "frame {} isn't" if len(unknown) == 1 else "frames {} aren't"
+        notes.append(f"{what.format(named(unknown))} in the clip, which has {count}: left out")
     if packing.overlapping:
         what = counted(packing.overlapping, "frame")
         notes.append(f"masks overlapped in {what}: each pixel went to the surer object")

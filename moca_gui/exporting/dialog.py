@@ -14,12 +14,10 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QDialog,
     QGridLayout,
     QHBoxLayout,
     QLabel,
     QProgressBar,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -30,7 +28,7 @@ from moca_core.export.clips import Choice
 from moca_core.export.formats import FORMATS, Format
 from moca_core.export.projects import SnapshotClip, snapshot_clip
 from moca_gui.dialogs.choosing import ask_folder
-from moca_gui.dialogs.errors import UNEXPECTED_HINT
+from moca_gui.exporting.fitted import FittedDialog, button
 from moca_gui.exporting.folders import free, proposed, trouble
 from moca_gui.exporting.options import OptionsForm
 from moca_gui.exporting.work import Ended, ExportWork
@@ -46,7 +44,7 @@ WHOLE, RANGE = "whole", "range"
 NOTHING = "Nothing to export yet: run the method, or draw masks."
 
 
-class ExportDialog(QDialog):
+class ExportDialog(FittedDialog):
     """Stays open beside the work; an export goes on when this is closed.
 
     Parameters
@@ -62,7 +60,7 @@ class ExportDialog(QDialog):
         snapshot: Callable[[], Snapshot],
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        super().__init__(_WIDTH_PX, parent)
         self.setWindowTitle("Export")
         self._session, self._work, self._snapshot = session, work, snapshot
         self._own_folder = False  # the user chose it
@@ -105,13 +103,13 @@ class ExportDialog(QDialog):
         self.state.setAccessibleName("Export state")
         self.message = _words("Message")
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.open_button = _button("Open folder", self.open_folder)
-        self.start_button = _button("Start", self.start)
+        self.open_button = button("Open folder", self.open_folder)
+        self.start_button = button("Start", self.start)
         self.start_button.setObjectName("primary")
         self.start_button.setDefault(True)
-        self.cancel_button = _button("Cancel export", self._work.cancel)
+        self.cancel_button = button("Cancel export", self._work.cancel)
         self.cancel_button.setToolTip("Stop the export, which leaves nothing behind")
-        self.close_button = _button("Close", self.close)
+        self.close_button = button("Close", self.close)
 
     def _lay_out(self) -> None:
         frames = QHBoxLayout()
@@ -139,8 +137,8 @@ class ExportDialog(QDialog):
         buttons.setSpacing(8)
         buttons.addWidget(self.open_button)
         buttons.addStretch(1)
-        for button in (self.start_button, self.cancel_button, self.close_button):
-            buttons.addWidget(button)
+        for control in (self.start_button, self.cancel_button, self.close_button):
+            buttons.addWidget(control)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(22, 18, 22, 16)
         layout.setSpacing(10)
@@ -149,7 +147,6 @@ class ExportDialog(QDialog):
         for part in (self.bar, self.state, self.message):
             layout.addWidget(part)
         layout.addLayout(buttons)
-        self.setMinimumWidth(_WIDTH_PX)
 
     def _connect(self) -> None:
         session, work = self._session, self._work
@@ -253,17 +250,6 @@ class ExportDialog(QDialog):
         self.bar.setVisible(running)
         self.state.setVisible(running)
         self.open_button.setVisible(self._done is not None and not running)
-        self._fit()
-
-    def resizeEvent(self, event: object) -> None:
-        self._fit()
-
-    def _fit(self) -> None:
-        """Be as high as the words need at this width."""
-        layout = self.layout()
-        if layout is not None:
-            layout.activate()
-            self.setMinimumHeight(layout.totalHeightForWidth(self.width()))
 
     def _lacks(self, count: int) -> str:
         """Why there is nothing to export; "" if there is something."""
@@ -285,14 +271,14 @@ class ExportDialog(QDialog):
         if clip is None or self._work.active or not self.start_button.isEnabled():
             return
         self._done = None
-        self._say("")
+        self.say(self.message, "")
         choice = Choice(
             range_only=self.part.currentData() == RANGE, corrected_only=self.corrected.isChecked()
         )
         try:
             settings = self.options.settings(self.row)
         except MocaError as error:
-            self._show_error(error)
+            self.say_error(self.message, error)
             return
         maps = self._maps() if self.row.name == "npz" else {}
         make = partial(_make_clip, self._snapshot(), clip.path, maps, choice)
@@ -314,30 +300,17 @@ class ExportDialog(QDialog):
         if ended.state is JobState.DONE:
             self._done = ended.out
             self.folder.show_path(str(free(ended.out)))  # for the next one
-            self._say("\n".join([f"Exported to {ended.out}.", *ended.notes]))
+            self.say(self.message, "\n".join([f"Exported to {ended.out}.", *ended.notes]))
         elif ended.error is not None:
-            self._show_error(ended.error)
+            self.say_error(self.message, ended.error)
         else:
-            self._say("Cancelled: nothing was written.")
+            self.say(self.message, "Cancelled: nothing was written.")
         self.refresh()
 
     def open_folder(self) -> None:
         """Show the export in the desktop's file manager."""
         if self._done is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._done)))
-
-    def _show_error(self, error: BaseException) -> None:
-        if isinstance(error, MocaError):
-            self._say(f"{error.message}\n{error.hint}".strip(), danger=True)
-        else:
-            self._say(f"{type(error).__name__}: {error}\n{UNEXPECTED_HINT}", danger=True)
-
-    def _say(self, text: str, danger: bool = False) -> None:
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
-        self.message.setObjectName("danger" if danger else "")
-        self.message.style().polish(self.message)
-        self._fit()
 
 
 def _make_clip(
@@ -352,10 +325,3 @@ def _words(name: str) -> QLabel:
     label.setWordWrap(True)
     label.setAccessibleName(name)
     return label
-
-
-def _button(text: str, slot: Callable[[], object]) -> QPushButton:
-    button = QPushButton(text)
-    button.setAutoDefault(False)
-    button.clicked.connect(lambda: slot())
-    return button

@@ -11,21 +11,18 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QCheckBox,
-    QDialog,
     QHBoxLayout,
     QLabel,
     QMenu,
     QProgressBar,
-    QPushButton,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
-from moca_core.errors import MocaError
 from moca_core.types import StageEvent
 from moca_gui.dialogs.choosing import ask_file, ask_folder, dropped_path
-from moca_gui.dialogs.errors import UNEXPECTED_HINT
+from moca_gui.exporting.fitted import FittedDialog, button
 from moca_gui.jobs import Job, JobPool, JobState
 from moca_gui.session import Clip, Session
 from moca_gui.tuning.data import PathEdit
@@ -40,13 +37,13 @@ _ABOUT = (
 )
 
 
-class ImportDialog(QDialog):
+class ImportDialog(FittedDialog):
     """Reads in a job as soon as a place is chosen, shows what was found, and takes it."""
 
     def __init__(
         self, pool: JobPool, session: Session, clip: Clip, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
+        super().__init__(_WIDTH_PX, parent)
         self.setWindowTitle("Import masks")
         self.setAcceptDrops(True)
         self._pool, self._session, self._clip = pool, session, clip
@@ -55,7 +52,7 @@ class ImportDialog(QDialog):
         self._found: Imported | None = None
         self._make_parts()
         self._lay_out()
-        self._say("")
+        self.say(self.found, "")
         self._refresh()
 
     def _make_parts(self) -> None:
@@ -78,10 +75,10 @@ class ImportDialog(QDialog):
         self.found.setWordWrap(True)
         self.found.setAccessibleName("What was found")
         self.found.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.import_button = _button("Import", self.take)
+        self.import_button = button("Import", self.take)
         self.import_button.setObjectName("primary")
         self.import_button.setDefault(True)
-        self.cancel_button = _button("Cancel", self.reject)
+        self.cancel_button = button("Cancel", self.reject)
 
     def _lay_out(self) -> None:
         buttons = QHBoxLayout()
@@ -96,7 +93,6 @@ class ImportDialog(QDialog):
             layout.addWidget(part)
         layout.addStretch(1)
         layout.addLayout(buttons)
-        self.setMinimumWidth(_WIDTH_PX)
 
     def _refresh(self) -> None:
         reading, found = self._job is not None, self._found is not None
@@ -133,7 +129,7 @@ class ImportDialog(QDialog):
         self._stop()
         self._asked += 1
         self._found = None
-        self._say("")
+        self.say(self.found, "")
         if self.source.text:
             path = self._clip.path.parent / Path(self.source.text).expanduser()
             events = _events(path, self._clip, self._session, self.resize_box.isChecked())
@@ -166,12 +162,9 @@ class ImportDialog(QDialog):
             return
         self._job = None
         if self._found is not None and job.state is JobState.DONE:
-            self._say("\n".join(preview(self._found)))
-        elif isinstance(job.error, MocaError):
-            self._say(f"{job.error.message}\n{job.error.hint}".strip(), danger=True)
+            self.say(self.found, "\n".join(preview(self._found)))
         elif job.error is not None:
-            words = f"{type(job.error).__name__}: {job.error}\n{UNEXPECTED_HINT}"
-            self._say(words, danger=True)
+            self.say_error(self.found, job.error)
         self._refresh()
 
     def take(self) -> None:
@@ -187,12 +180,6 @@ class ImportDialog(QDialog):
         """Close; what is being read is given up."""
         self._stop()
         super().done(result)
-
-    def _say(self, text: str, danger: bool = False) -> None:
-        self.found.setText(text)
-        self.found.setVisible(bool(text))
-        self.found.setObjectName("danger" if danger else "")
-        self.found.style().polish(self.found)
 
 
 def _events(path: Path, clip: Clip, session: Session, resize: bool) -> Callable[[], Iterator[Any]]:
@@ -227,10 +214,3 @@ def preview(found: Imported) -> list[str]:
 def _of_names(found: Imported) -> list[str]:
     words = [f"{name} in {count:,}" for name, count in found.names.items()]
     return words + ([f"nothing in {found.empty:,}"] if found.empty else [])
-
-
-def _button(text: str, slot: Callable[[], object]) -> QPushButton:
-    button = QPushButton(text)
-    button.setAutoDefault(False)
-    button.clicked.connect(lambda: slot())
-    return button

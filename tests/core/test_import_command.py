@@ -113,7 +113,7 @@ def test_notes_are_told(clip, tmp_path, capsys):
         picture = Image.fromarray(np.full(SIZE, 255, np.uint8))
         picture.save(tmp_path / "png" / f"{number:04d}.png")
     assert run(clip, tmp_path / "png", "--quiet") == DONE
-    assert "frames 99 aren't in the clip" in capsys.readouterr().err
+    assert "frame 99 isn't in the clip" in capsys.readouterr().err
 
 
 def test_ctrl_c_takes_nothing(clip, masks, capsys, monkeypatch):

@@ -327,7 +327,7 @@ def test_what_cannot_be_used_is_told(tmp_path):
     assert imported.notes == (
         "2 annotations have no mask or no image, and are left out",
         "cover.jpg: no frame number in the name, left out",
-        "frames 70 aren't in the clip, which has 60: left out",
+        "frame 70 isn't in the clip, which has 60: left out",
     )
     assert imported.names == {"Dog": 1}
 

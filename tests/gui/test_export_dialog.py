@@ -397,7 +397,7 @@ def test_what_is_replaced_is_said_before(window, open_clip, qtbot, tmp_path):
     assert dialog.found.text().splitlines() == [
         "Masks of frame 4: object in 1.",
         "They take the place of 1 corrected frame.",
-        "Frames 999 aren't in the clip, which has 50: left out.",
+        "Frame 999 isn't in the clip, which has 50: left out.",
     ]
     before = session.labels.get(9)
     qtbot.keyClick(dialog, Qt.Key.Key_Return)
