@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QModelIndex, QSortFilterProxyModel, Qt, Signal
+from PySide6.QtCore import QModelIndex, QSize, QSortFilterProxyModel, Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -14,8 +14,8 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QMainWindow,
+    QTableView,
     QToolButton,
-    QTreeView,
     QVBoxLayout,
     QWidget,
 )
@@ -31,7 +31,8 @@ from moca_gui.session import Session
 from moca_gui.settings import WindowState
 
 TITLE = "Clips"
-_LEAST_PX, _NAME_PX = 220, 130
+_LEAST_PX, _ROW_PX = 220, 26
+_SIZE_PX = QSize(290, 400)
 
 
 class ClipList(QWidget):
@@ -85,8 +86,8 @@ class ClipList(QWidget):
         for name, text in (("previous_clip", "Previous"), ("next_clip", "Next")):
             button = QToolButton()
             button.setDefaultAction(actions[name])
+            button.setObjectName("plain")
             button.setText(text)
-            button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
             button.setAccessibleName(actions[name].text().replace("&", ""))
             row.addWidget(button)
         layout = QVBoxLayout(self)
@@ -105,6 +106,9 @@ class ClipList(QWidget):
         self._window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, dock)
         dock.hide()
         return dock
+
+    def sizeHint(self) -> QSize:
+        return _SIZE_PX
 
     def show_dock(self) -> None:
         """Show the list where there is more than one clip, and only there."""
@@ -222,21 +226,25 @@ class ClipList(QWidget):
 
     def _count(self) -> None:
         shown, clips = self.shown.rowCount(), len(self.model.clips)
-        self.count.setText(f"{clips} clips" if shown == clips else f"{shown} of {clips} clips")
+        self.count.setText(f"{clips} clips" if shown == clips else f"{shown} of {clips}")
 
 
-def _table(model: QSortFilterProxyModel) -> QTreeView:
-    table = QTreeView()
+def _table(model: QSortFilterProxyModel) -> QTableView:
+    table = QTableView()
     table.setModel(model)
     table.setAccessibleName("Clips of the folder")
-    table.setRootIsDecorated(False)
-    table.setUniformRowHeights(True)
-    table.setAllColumnsShowFocus(True)
+    table.verticalHeader().hide()
+    table.verticalHeader().setDefaultSectionSize(_ROW_PX)
+    table.setShowGrid(False)
+    table.setWordWrap(False)
+    table.setTabKeyNavigation(False)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-    header = table.header()
-    header.setStretchLastSection(False)
+    header = table.horizontalHeader()
     header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
     header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
-    header.setMinimumSectionSize(_NAME_PX // 2)
+    header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+    header.setHighlightSections(False)
     return table

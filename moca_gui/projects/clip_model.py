@@ -10,9 +10,9 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from PySide6.QtGui import QFont
 
 from moca_core.annotations.project import Peek
-from moca_gui.projects.listing import said
+from moca_gui.projects.listing import explained, said
 
-HEADINGS = ("Clip", "Project")
+HEADINGS = ("Clip", "Corrected")
 _Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
 
@@ -73,13 +73,12 @@ class ClipModel(QAbstractTableModel):
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         clip = self.clips[index.row()]
         seen = self._seen.get(clip)
-        state = said(seen)
         if role == Qt.ItemDataRole.DisplayRole:
-            return (clip.name, state)[index.column()]
+            return (clip.name, said(seen))[index.column()]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{clip}\n{(seen.problem if seen is not None else '') or state}"
+            return f"{clip}\n{explained(seen)}"
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            return f"{clip.name}, {state}" + (", open" if clip == self.current else "")
+            return f"{clip.name}, {explained(seen)}" + (", open" if clip == self.current else "")
         if role == Qt.ItemDataRole.FontRole and clip == self.current:
             font = QFont()
             font.setBold(True)

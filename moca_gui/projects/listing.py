@@ -79,17 +79,22 @@ def _order(name: str) -> Key:
 
 
 def said(seen: Peek | None) -> str:
-    """How far a project is, in a few words; None: nobody looked yet."""
+    """How far a project is, as short as a column wants it; None: nobody looked yet."""
     if seen is None:
         return "…"
     if seen.problem:
-        return "can't be opened"
+        return "unreadable"
     if seen.saved_at is None:
         return "no project"
-    if not seen.corrected:
-        return "nothing corrected"
-    if not seen.results:
-        return f"{seen.corrected} corrected"
-    if seen.corrected >= seen.results:
+    if seen.corrected >= seen.results > 0:
         return "all checked"
-    return f"{seen.corrected} of {seen.results} corrected"
+    return f"{seen.corrected} of {seen.results}" if seen.results else f"{seen.corrected}"
+
+
+def explained(seen: Peek | None) -> str:
+    """The same in full."""
+    if seen is None:
+        return "not looked at yet"
+    if seen.problem or seen.saved_at is None:
+        return seen.problem or "no project"
+    return f"{seen.corrected} frames corrected, {seen.results} with results of the program"

@@ -146,7 +146,7 @@ def test_the_filter_leaves_names_and_takes_keys_as_text(listed, qtbot):
     assert box.text() == "B1 "
     assert not listed.player.playing  # Space is text here
     assert names(listed) == ["b1.mp4", "b10.mp4"]
-    assert listed.clip_list.count.text() == "2 of 4 clips"
+    assert listed.clip_list.count.text() == "2 of 4"
     assert key(listed, qtbot, Qt.Key.Key_PageDown, CTRL) == "b10.mp4"  # of those left
 
 
@@ -159,10 +159,10 @@ def test_the_states_say_how_far_each_clip_is(window, folder, qtbot):
     qtbot.waitUntil(lambda: len(rows(window)) == 4, timeout=5000)
     qtbot.waitUntil(lambda: all(state != "…" for _, state in rows(window)), timeout=5000)
     states = dict(rows(window))
-    assert states["b1.mp4"] == "3 of 12 corrected"
+    assert states["b1.mp4"] == "3 of 12"
     assert states["b2.MOV"] == "all checked"
-    assert states["b10.mp4"] == "nothing corrected"
-    assert states["c.mkv"] == "can't be opened"
+    assert states["b10.mp4"] == "0 of 5"
+    assert states["c.mkv"] == "unreadable"
     row = window.clip_list.shown.index(3, 0)
     assert "not a MoCA project" in row.data(Qt.ItemDataRole.ToolTipRole)
 
@@ -173,7 +173,7 @@ def test_the_state_of_the_open_clip_follows_its_saves(listed, qtbot):
     listed.runner.run_clip()
     qtbot.waitUntil(lambda: listed.runner.job is None, timeout=5000)
     qtbot.keyClick(listed, Qt.Key.Key_A)
-    qtbot.waitUntil(lambda: dict(rows(listed))["b1.mp4"] == "1 of 50 corrected", timeout=5000)
+    qtbot.waitUntil(lambda: dict(rows(listed))["b1.mp4"] == "1 of 50", timeout=5000)
 
 
 def test_the_place_in_the_list_is_kept(listed, qtbot, make_window, folder):
