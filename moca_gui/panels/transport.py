@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSlider, QToolButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QWidget
 
 from moca_gui.icons import icon
 from moca_gui.player import Player
 from moca_gui.session import Session
+from moca_gui.sliders import KeySlider
 from moca_gui.theme import Theme
 from moca_gui.timecode import TIMES, format_time
 
@@ -68,7 +69,7 @@ class Transport(QWidget):
         layout.addWidget(self.speed)
         layout.addSpacing(6)
         layout.addWidget(self._button(actions["mute"]))
-        self.volume = QSlider(Qt.Orientation.Horizontal)
+        self.volume = KeySlider(Qt.Orientation.Horizontal)
         self.volume.setRange(0, 100)
         self.volume.setFixedWidth(90)
         self.volume.setAccessibleName("Volume")

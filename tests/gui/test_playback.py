@@ -354,3 +354,21 @@ def test_sample_queue_stops_its_producer():
     queue.stop()
     thread.join(2)
     assert done == [False]
+
+
+def test_keys_move_the_volume_while_its_slider_has_the_focus(window, open_clip, at, qtbot):
+    open_clip(window)
+    slider = window.transport.volume
+    slider.setFocus()
+    qtbot.waitUntil(slider.hasFocus, timeout=2000)
+    before = slider.value()
+    qtbot.keyClick(slider, Qt.Key.Key_Left)
+    assert slider.value() == before - 1
+    assert window.player.volume == pytest.approx((before - 1) / 100)
+    qtbot.keyClick(slider, Qt.Key.Key_End)
+    assert slider.value() == 100
+    assert window.player.target == 0, "neither a frame step nor the end of the clip"
+    window.view.setFocus()
+    qtbot.keyClick(window, Qt.Key.Key_Right)
+    at(window, 1)
+    assert slider.value() == 100
