@@ -31,7 +31,7 @@ from moca_gui.session import Session
 _Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
 _BY_OVERLAP = 1
-_TITLE_ROOM_PX = 22  # for the arrow of the order
+_TITLE_ROOM_PX = 27  # for the arrow of the order
 _NO_RUN = (
     "Run on this frame (R): its proposals are listed here, with why each was taken or not. "
     "Run > Keep maps keeps those of all key frames."
@@ -62,7 +62,7 @@ COLUMNS = (
     Column(
         "IoU",
         lambda item: item.quality,
-        "Predicted IoU: how well SAM thinks that it cut its object out, 0 to 1",
+        "Predicted IoU: how well SAM thinks that it cut its object out, about 0 to 1",
     ),
     Column(
         "Stable",

@@ -229,20 +229,6 @@ class FrameView(QWidget):
         self._zoom = min(max(zoom, LEAST_ZOOM), MAX_ZOOM)
         self._move_to(QPointF(*centre))
 
-    @property
-    def place(self) -> tuple[float, tuple[float, float] | None]:
-        """The magnification and the pixel in the middle; (0, None) where the whole frame fits."""
-        return (self._zoom, (self._centre.x(), self._centre.y())) if self._zoom else (0.0, None)
-
-    def set_place(self, zoom: float, centre: tuple[float, float] | None) -> None:
-        """Show the part of the frame that `place` told."""
-        if not zoom or centre is None:
-            self.fit()
-            return
-        self._zoom = min(max(zoom, LEAST_ZOOM), MAX_ZOOM)
-        self._move_to(QPointF(*centre))
-        self.zoom_changed.emit(self.scale)
-
     def zoom_by(self, steps: float, at: QPointF | None = None) -> None:
         """Zoom in (`steps` > 0) or out, keeping the point `at` (default: the middle) in place."""
         if self._image is None:

@@ -14,7 +14,7 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import QRectF, QTimer
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
@@ -109,6 +109,13 @@ def test_run_on_a_frame_names_what_sounds_and_the_second_run_comes_from_disk(cac
         for key, title in zip("23456", window.inspector.titles[1:6], strict=True):
             QTest.keyClick(window, key)
             assert window.view.map_title == title
+        # The cat's mask comes from proposals, which say so and lie where it lies.
+        taken = [row for row in window.proposals.model.rows if row.taken]
+        assert {row.why for row in taken} == {"taken"}
+        assert len({row.why for row in window.proposals.model.rows}) > 1
+        window.proposals.choose(max(taken, key=lambda row: row.overlap).number)
+        marked, (x0, y0, x1, y1) = window.view.marked, item.box
+        assert marked.intersects(QRectF(x0, y0, x1 - x0, y1 - y0))
         QTest.keyClick(window, "1")
         window.session.clear_results()
         assert window.view.drawn_numbers == []
