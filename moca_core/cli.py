@@ -56,6 +56,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("ablate", "moca_core.commands.ablate", "one setting after another, over seeds"),
     Command("export", "moca_core.commands.export", "masks in the formats of other tools"),
     Command("import", "moca_core.commands.import_masks", "masks of other tools into a project"),
+    Command("project", "moca_core.commands.project", "what projects keep, and whether it is whole"),
     Command("match", "moca_core.commands.match", "compare two pictures place by place"),
     Command("cache", "moca_core.commands.cache", "what is kept on disk to be quick; clear it"),
     Command("weights", "moca_core.commands.weights", "list, fetch and check the weights files"),
