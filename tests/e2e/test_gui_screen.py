@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ pytest.importorskip("Xlib", reason="python-xlib isn't installed (it is in the ex
 
 from x_screen import Person, XServer
 
+from moca_core.annotations.project import open_project, project_path
 from moca_core.paths import resource
 
 pytestmark = [
@@ -53,6 +55,20 @@ def person(server: XServer, tmp_path: Path, weights_dir: Path) -> Iterator[Perso
     assert person.messages.read_text() == ""
 
 
+def go_to(person: Person, frame: int) -> None:
+    person.press("Ctrl+G")
+    person.wait(lambda s: s["top"] == "GoToDialog")
+    person.type(str(frame))  # in a text box: the figures choose no overlay and fit no frame
+    person.press("Enter")
+    person.wait(lambda s: s["frame"] == frame and not s["top"])
+
+
+def run_frame(person: Person) -> None:
+    person.press("R")
+    person.wait(lambda s: s["job"])
+    person.wait(lambda s: not s["job"] and s["run"])
+
+
 def test_open_play_step_run_and_cancel(person, clip):
     person.start(str(clip))
     person.wait(lambda s: s["shown"])
@@ -62,18 +78,73 @@ def test_open_play_step_run_and_cancel(person, clip):
     person.wait(lambda s: s["playing"] and s["frame"] > 15)
     person.press("Space")
     person.wait(lambda s: not s["playing"])
-    person.press("Ctrl+G")
-    person.wait(lambda s: s["top"] == "GoToDialog")
-    person.type(str(MEOW))  # in a text box: 3 and 0 choose no overlay and fit no frame
-    person.press("Enter")
-    person.wait(lambda s: s["frame"] == MEOW and not s["top"])
-    person.press("R")
-    person.wait(lambda s: s["job"])
-    state = person.wait(lambda s: not s["job"])
+    go_to(person, MEOW)
+    run_frame(person)
+    state = person.look()
     assert [item["name"] for item in state["objects"]] == ["Cat"]
     person.press("Ctrl+R")
     person.wait(lambda s: s["job"])
     person.press("Esc")
     person.wait(lambda s: not s["job"] and "cancelled" in s["note"])
+    person.press("Ctrl+Q")
+    assert person.ended() == 0
+
+
+def test_correct_undo_save_kill_recover_and_export(person, clip):
+    person.start(str(clip))
+    person.wait(lambda s: s["shown"])
+    go_to(person, MEOW)
+    run_frame(person)
+    person.press("V")
+    person.click(*person.on_frame(200, 200))
+    person.wait(lambda s: s["selected"] == 1)
+    person.press("F2")
+    person.wait(lambda s: s["focus"] == "Name of the object")
+    person.type("Tiger")
+    person.press("Enter")
+    found = person.wait(lambda s: s["corrected"] == [MEOW])["objects"][0]
+    assert found["name"] == "Tiger"
+    person.press("B")
+    person.drag(*(person.on_frame(x, 120) for x in (400, 500, 600)))
+    painted = person.wait(lambda s: s["objects"][0]["box"][2] > 590)["objects"][0]
+    assert painted["origin"] == "drawn"
+    person.press("Ctrl+Z")
+    person.wait(lambda s: s["objects"] == [found])
+    person.press("Ctrl+Shift+Z")
+    person.wait(lambda s: s["objects"] == [painted])
+    person.press("Ctrl+S")
+    person.wait(lambda s: project_path(clip).exists() and not s["modified"])
+    person.kill()
+
+    person.start(str(project_path(clip)))
+    state = person.wait(lambda s: s["corrected"])
+    assert (state["frame"], state["objects"]) == (MEOW, [painted])
+    person.press("V")
+    person.click(*person.on_frame(200, 200))
+    person.wait(lambda s: s["selected"] == 1)
+    person.press("Del")
+    person.wait(lambda s: not s["objects"])
+    # Nobody saves now: that is done before long.
+    person.wait(lambda s: not s["modified"])
+    person.kill()
+    assert open_project(project_path(clip)).snapshot.labels[MEOW].objects == ()
+
+    person.start(str(clip))
+    state = person.wait(lambda s: s["corrected"] == [MEOW])
+    assert not state["undo"]
+    person.press("Right")
+    person.wait(lambda s: s["frame"] == MEOW + 1)
+    run_frame(person)
+    person.press("Ctrl+E")
+    person.wait(lambda s: "ExportDialog" in s["dialogs"])
+    person.click_on("Format")
+    person.type("coco")
+    person.press("Enter")
+    person.click_on("Start")
+    (written,) = person.wait_for(lambda: list(clip.parent.glob("*/annotations.json")))
+    names = {row["name"] for row in json.loads(written.read_text())["categories"]}
+    assert names == {"Cat"}
+    person.press("Esc")
+    person.wait(lambda s: not s["dialogs"])
     person.press("Ctrl+Q")
     assert person.ended() == 0

@@ -103,6 +103,17 @@ class Person:
                 raise AssertionError(f"waited in vain; the screen shows {state}")
             time.sleep(0.05)
 
+    def wait_for(self, find: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
+        """Wait for something off the screen, such as a file; returns it."""
+        found: list[Any] = []
+
+        def there(_: State) -> bool:
+            found[:] = [find()]
+            return bool(found[0])
+
+        self.wait(there, patience_s)
+        return found[0]
+
     # -- keyboard and mouse -------------------------------------------------------------------
 
     def press(self, *keys: str) -> None:
