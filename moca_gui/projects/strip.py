@@ -49,8 +49,9 @@ class SavedStrip(QWidget):
         saver = self._saver
         if saver.trouble is not None:
             return "project not opened"
-        if state is State.SAVED and saver.project is not None:
-            return f"saved {clock(saver.project.saved_at)}".rstrip()
+        words = {State.SAVED: "saved", State.CHANGED: "changed since"}
+        if state in words and saver.project is not None:
+            return f"{words[state]} {clock(saver.project.saved_at)}"
         if state is State.FAILED and saver.error is not None:
             return f"not saved: {reason(saver.error)}"
         if state is State.CONFLICT:
