@@ -17,6 +17,7 @@ from moca_core.annotations.model import (
     ACCEPTED,
     DRAWN,
     FOUND,
+    Box,
     PackedObject,
     PackedResult,
     pack_mask,
@@ -77,8 +78,7 @@ def merge(frames: Shown, numbers: Sequence[int], name: str = "") -> Edit:
             continue
         first = parts[0]
         if len(parts) > 1:
-            union = np.logical_or.reduce([item.mask(frame.size) for item in parts])
-            box, bits = pack_mask(union)
+            box, bits = _joined(parts)
             score = max(item.score for item in parts)
             first = replace(first, box=box, bits=bits, score=score, origin=DRAWN)
         first = replace(first, number=numbers[0], name=name or first.name)
@@ -87,6 +87,18 @@ def merge(frames: Shown, numbers: Sequence[int], name: str = "") -> Edit:
         objects.insert(min(place, len(objects)), first)
         after[frame.frame] = _with(frame, objects)
     return Edit(f"merge {', '.join(map(str, numbers))}", after)
+
+
+def _joined(parts: Sequence[PackedObject]) -> tuple[Box, bytes]:
+    """The masks as one, unpacked no larger than they are."""
+    edges = np.array([item.box for item in parts])
+    left, top = edges[:, :2].min(axis=0)
+    right, bottom = edges[:, 2:].max(axis=0)
+    mask = np.zeros((bottom - top, right - left), dtype=bool)
+    for item in parts:
+        x0, y0, x1, y1 = item.box
+        mask[y0 - top : y1 - top, x0 - left : x1 - left] |= item.crop()
+    return (int(left), int(top), int(right), int(bottom)), pack_mask(mask)[1]
 
 
 def name_of(frames: Shown, number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +20,9 @@ from moca_gui.panels.status import JobStrip
 from moca_gui.session import Clip, Session
 
 _log = logging.getLogger(__name__)
-_PART = 64  # frames between two places to stop
+_PART = 16  # frames between two places to stop
+_REST_S = 0.001  # after each part: the window has its turn, also where the parts are all Python
+_SHOW_EVERY_S = 0.1
 
 Make = Callable[[Sequence[PackedResult]], Edit]
 """An edit of frames as they are shown."""
@@ -69,6 +72,7 @@ class EditWork(QObject):
         self.job: Job | None = None
         self._pool = pool
         self._pace = Pace()
+        self._shown_at = 0.0  # when the strip said last how far the job is
         self.strip = JobStrip()
         self.strip.cancel.setToolTip("Stop the correction (Esc)")
         self.strip.cancel_pressed.connect(self.cancel)
@@ -127,9 +131,12 @@ class EditWork(QObject):
         made.after.update(part.after)
         made.notes += [part.note] if part.note else []
         self._pace.note(part.done, part.total, key=True, stored=False)
-        if self.job is not None and not self.job.cancelling:
-            left = self._pace.left_s()
-            self.strip.show_job(_capital(self.job.title), part.done, part.total, left)
+        now = time.monotonic()
+        if self.job is None or self.job.cancelling or now < self._shown_at + _SHOW_EVERY_S:
+            return
+        self._shown_at = now
+        left = self._pace.left_s()
+        self.strip.show_job(_capital(self.job.title), part.done, part.total, left)
 
     def _on_finished(
         self, made: _Made, clip: Clip | None, remake: Remake, keep: bool, job: Job
@@ -173,6 +180,7 @@ def _in_parts(frames: Sequence[PackedResult], make: Make) -> Iterator[Part]:
         some = frames[first : first + _PART]
         before = {item.frame: item for item in some}
         yield Part(before, make(some).after, first + len(some), len(frames))
+        time.sleep(_REST_S)
 
 
 def _capital(text: str) -> str:
