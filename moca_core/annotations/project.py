@@ -7,6 +7,7 @@ state. See docs/guide/projects.md for the format and docs/adr/0030 for the reaso
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Container, Iterator, Sequence
@@ -55,6 +56,8 @@ _log = logging.getLogger(__name__)
 _WORDS = {LABELS: "Corrections", RESULTS: "Results"}
 _LONG = 80
 """Characters of frame numbers in a note."""
+_MOST_NAME = 200
+"""Bytes of a project's name, of the 255 that systems take, before what is added for a moment."""
 
 
 def project_path(clip: Path) -> Path:
@@ -63,7 +66,7 @@ def project_path(clip: Path) -> Path:
     Where that one belongs to another clip (`dog.mov`), it is `dog.mp4.moca.json`.
     """
     clip = Path(clip)
-    short, long = clip.with_name(clip.stem + SUFFIX), clip.with_name(clip.name + SUFFIX)
+    short, long = _named(clip, clip.stem), _named(clip, clip.name)
     if long.exists():
         return long
     try:
@@ -71,6 +74,15 @@ def project_path(clip: Path) -> Path:
     except ProjectError:
         return short  # it isn't there; or whoever opens it is told what is the matter
     return short if ref.path.name == clip.name or is_clip(ref, clip) else long
+
+
+def _named(clip: Path, name: str) -> Path:
+    """The project of that name; one that is too long with what is added to it is cut."""
+    data = os.fsencode(name)
+    if len(data) > _MOST_NAME:
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"{data[:_MOST_NAME].decode(errors='ignore')}-{digest[:8]}"
+    return clip.with_name(name + SUFFIX)
 
 
 def find_clip(ref: ClipRef, project: Path) -> Path | None:
@@ -93,7 +105,7 @@ def is_clip(ref: ClipRef, path: Path) -> bool:
 
     try:
         return clip_hash(path) == ref.hash
-    except (MediaError, OSError):
+    except (MediaError, OSError, ValueError):  # a path of another system may be none here
         return False
 
 

@@ -153,6 +153,17 @@ def test_a_clip_that_got_another_suffix_keeps_its_project(tmp_path):
     assert project_path(clip.rename(tmp_path / "dog.m4v")) == tmp_path / "dog.moca.json"
 
 
+@pytest.mark.parametrize("name", ["犬" * 83 + ".mp4", "a" * 249 + ".mp4", "b" * 255])
+def test_a_clip_with_as_long_a_name_as_there_can_be_has_a_project(tmp_path, name):
+    clip, other = a_clip(tmp_path, name), a_clip(tmp_path, name[:-5] + "c.mp4", b"another")
+    for item in (clip, other):
+        assert not project_path(item).exists()
+        save(Project(project_path(item)), a_snapshot(item))
+        opened = open_project(project_path(item))
+        assert find_clip(opened.snapshot.clip, project_path(item)) == item
+    assert project_path(clip) != project_path(other)
+
+
 def test_a_damaged_project_is_still_the_clip_s(tmp_path):
     clip = a_clip(tmp_path)
     (tmp_path / "dog.moca.json").write_text("{")

@@ -23,7 +23,14 @@ from core.project_fakes import (
 )
 
 from moca_core.annotations import chunks
-from moca_core.annotations.project import Project, View, open_project, peek, project_path
+from moca_core.annotations.project import (
+    Project,
+    View,
+    find_clip,
+    open_project,
+    peek,
+    project_path,
+)
 from moca_core.config import SegmentConfig
 from moca_core.errors import ProjectError
 
@@ -225,6 +232,18 @@ def test_a_view_outside_of_the_clip_is_brought_inside(clip, project):
     save(project, a_snapshot(clip, view=View(frame=5000, range=(10, 5000))))
     view = open_project(project.path).snapshot.view
     assert (view.frame, view.range) == (999, None)
+
+
+def test_paths_that_are_none_on_this_system_keep_nobody_from_looking(clip, project):
+    """Such as those of a system that has other names of files."""
+    odd = {"path": "/a/\ud800.mp4", "relative": "\ud800.mp4"}
+    rewrite(project, lambda value: value["clip"].update(odd) or value.update(masks="\ud800"))
+    opened = open_project(project.path)
+    assert opened.notes == ()
+    assert find_clip(opened.snapshot.clip, project.path) is None
+    assert find_clip(replace(opened.snapshot.clip, path=clip), project.path) == clip
+    save(opened.project, opened.snapshot)
+    assert open_project(project.path).snapshot.clip.path.name == "\ud800.mp4"
 
 
 def test_frames_outside_of_the_clip_are_left_out_and_named(clip, project):
