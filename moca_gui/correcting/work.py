@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from moca_core.annotations.history import Edit
 from moca_core.annotations.model import PackedResult
@@ -22,7 +22,7 @@ from moca_gui.session import Clip, Session
 _log = logging.getLogger(__name__)
 _PART = 16  # frames between two places to stop
 _REST_S = 0.001  # after each part: the window has its turn, also where the parts are all Python
-_SHOW_EVERY_S = 0.1
+_SHOW_EVERY_MS = 100
 
 Make = Callable[[Sequence[PackedResult]], Edit]
 """An edit of frames as they are shown."""
@@ -72,7 +72,11 @@ class EditWork(QObject):
         self.job: Job | None = None
         self._pool = pool
         self._pace = Pace()
-        self._shown_at = 0.0  # when the strip said last how far the job is
+        self._latest: Part | None = None
+        self._show_soon = QTimer(self)  # the strip isn't laid out anew for every part
+        self._show_soon.setSingleShot(True)
+        self._show_soon.setInterval(_SHOW_EVERY_MS)
+        self._show_soon.timeout.connect(self._show)
         self.strip = JobStrip()
         self.strip.cancel.setToolTip("Stop the correction (Esc)")
         self.strip.cancel_pressed.connect(self.cancel)
@@ -131,17 +135,22 @@ class EditWork(QObject):
         made.after.update(part.after)
         made.notes += [part.note] if part.note else []
         self._pace.note(part.done, part.total, key=True, stored=False)
-        now = time.monotonic()
-        if self.job is None or self.job.cancelling or now < self._shown_at + _SHOW_EVERY_S:
-            return
-        self._shown_at = now
-        left = self._pace.left_s()
-        self.strip.show_job(_capital(self.job.title), part.done, part.total, left)
+        self._latest = part
+        if not self._show_soon.isActive():
+            self._show_soon.start()
+
+    def _show(self) -> None:
+        """Show how far the job is."""
+        part = self._latest
+        if self.job is not None and not self.job.cancelling and part is not None:
+            left = self._pace.left_s()
+            self.strip.show_job(_capital(self.job.title), part.done, part.total, left)
 
     def _on_finished(
         self, made: _Made, clip: Clip | None, remake: Remake, keep: bool, job: Job
     ) -> None:
-        self.job = None
+        self.job = self._latest = None
+        self._show_soon.stop()
         self.strip.hide()
         self.changed.emit()
         if clip is not self.session.clip:
