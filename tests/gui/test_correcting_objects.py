@@ -235,6 +235,9 @@ def test_f2_renames_in_the_whole_clip(run, qtbot):
     qtbot.keyClick(run, KEY.Key_F2)
     editor = editor_of(run)
     assert editor.text() == "dog"
+    for key in (KEY.Key_Delete, KEY.Key_A, KEY.Key_O, KEY.Key_Backspace, KEY.Key_Backspace):
+        qtbot.keyClick(editor, key)
+    assert (corrected(run), run.session.selected) == ([], 1)
     type_name(run, qtbot, "hat 1")  # of letters and digits that are shortcuts elsewhere
     names = {item.name for f in range(45) for item in run.session.shown(f).objects}
     assert names == {"hat 1", "person"}
@@ -483,9 +486,9 @@ def test_alt_down_goes_to_what_is_yet_to_be_checked(run, qtbot):
         qtbot.keyClick(run, keys[0], Qt.KeyboardModifier.AltModifier)
         seen.append(run.player.target)
     assert seen == [6, 8, 10, 8]  # 9 is silent
-    qtbot.keyClick(run, KEY.Key_Up, Qt.KeyboardModifier.AltModifier | CTRL)
+    qtbot.keyClick(run, KEY.Key_Up, Qt.KeyboardModifier.AltModifier | SHIFT)
     assert run.player.target == 7
-    qtbot.keyClick(run, KEY.Key_Down, Qt.KeyboardModifier.AltModifier | CTRL)
+    qtbot.keyClick(run, KEY.Key_Down, Qt.KeyboardModifier.AltModifier | SHIFT)
     assert run.player.target == 7
     assert run.status.note.full_text == "No further corrected frame."
 
