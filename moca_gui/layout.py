@@ -10,6 +10,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMainWindow
 
 from moca_gui.settings import WindowState
+from moca_gui.theme import text_scale
 
 _log = logging.getLogger(__name__)
 SIZE_PX = QSize(1280, 860)
@@ -63,7 +64,7 @@ class WindowLayout(QObject):
 
 def _fitting(window: QMainWindow) -> QSize:
     """The first size of the window, or what the screen has room for."""
-    return SIZE_PX.boundedTo(window.screen().availableSize())
+    return (SIZE_PX * text_scale()).boundedTo(window.screen().availableSize())
 
 
 def bring_on_screen(window: QMainWindow) -> None:

@@ -108,6 +108,7 @@ class MainWindow(QMainWindow):
         self.settings = Settings()
         self.state = WindowState()
         self.theme = themes.resolve(self.settings.get("theme"))
+        self._look(self.theme)  # the parts are as large as their text needs
         self.pool = JobPool(self)
         self.session = Session(self)
         self.player = Player(self.session, self.pool, services.audio_factory, self)
@@ -317,9 +318,7 @@ class MainWindow(QMainWindow):
     def apply_theme(self, theme: themes.Theme) -> None:
         """Give everything the colours of `theme`."""
         self.theme = theme
-        app = QApplication.instance()
-        assert isinstance(app, QApplication)
-        themes.apply(app, theme, self.settings.get("text_size"))
+        self._look(theme)
         for row in ACTIONS:
             if row.icon:
                 self.actions_by_name[row.name].setIcon(icon(row.icon, theme))
@@ -330,6 +329,11 @@ class MainWindow(QMainWindow):
         for part in (self.fine_tune, self.matching):
             part.set_theme(theme)
         self.objects.set_theme(theme)
+
+    def _look(self, theme: themes.Theme) -> None:
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        themes.apply(app, theme, self.settings.get("text_size"))
 
     def cancel_jobs(self) -> None:
         """Stop the run and the correction that are under way; what is finished stays."""

@@ -15,6 +15,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from moca_gui.theme import px
+
 DOCK_WIDTH_PX = 300
 DOCK_LEAST_PX = 240
 
@@ -62,7 +64,7 @@ def make_docks(
         dock.setObjectName(f"dock {title}")  # the name under which its place is stored
         dock.setAccessibleName(title)
         dock.setWidget(widget)
-        widget.setMinimumWidth(DOCK_LEAST_PX)
+        widget.setMinimumWidth(px(DOCK_LEAST_PX))
         window.addDockWidget(area, dock)
         docks[title] = dock
     docks["Log"].hide()
@@ -76,7 +78,7 @@ def size_docks(window: QMainWindow, docks: dict[str, QDockWidget]) -> None:
     """Give the docks their first sizes, and bring those to the front that are there at first."""
     docks["Inspector"].raise_()
     pair = [docks["Objects"], docks["Inspector"]]
-    window.resizeDocks(pair[:1], [DOCK_WIDTH_PX], Qt.Orientation.Horizontal)
+    window.resizeDocks(pair[:1], [px(DOCK_WIDTH_PX)], Qt.Orientation.Horizontal)
     window.resizeDocks(pair, [1, 1], Qt.Orientation.Vertical)
 
 

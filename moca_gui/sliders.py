@@ -8,6 +8,8 @@ from PySide6.QtCore import QEvent, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QLineEdit, QSlider, QWidget
 
+from moca_gui.theme import px
+
 _FIELD_PX = 78
 ANYWHERE = "anywhere"
 _KEYS = (
@@ -67,7 +69,7 @@ class SliderField(QWidget):
         self.slider.valueChanged.connect(self._slid)
         self.edit = QLineEdit()
         self.edit.setAccessibleName(f"{row.label}, {row.unit}")
-        self.edit.setFixedWidth(_FIELD_PX)
+        self.edit.setFixedWidth(px(_FIELD_PX))
         self.edit.editingFinished.connect(self._typed)
         for part in (self.label, self.slider, self.edit):
             part.setToolTip(row.tip)

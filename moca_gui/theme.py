@@ -90,6 +90,7 @@ LIGHT = Theme(
 THEMES = {"dark": DARK, "light": LIGHT}
 THEME_CHOICES = ("system", "dark", "light")
 _TITLE = 15 / 9  # of the size of other text
+_SCALE = "text_scale"  # a property of the application
 
 _STYLE = """
 * {{ outline: none; }}
@@ -222,6 +223,7 @@ def apply(app: QApplication, theme: Theme, text_size: float = 1.0) -> None:
     font = QFontDatabase.systemFont(QFontDatabase.SystemFont.GeneralFont)
     font.setPointSizeF(font.pointSizeF() * text_size)
     app.setFont(font)
+    app.setProperty(_SCALE, text_size)
     mono = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
     palette = QPalette()
     roles = QPalette.ColorRole
@@ -247,7 +249,20 @@ def apply(app: QApplication, theme: Theme, text_size: float = 1.0) -> None:
         palette.setColor(disabled, role, QColor(theme.empty))
     app.setPalette(palette)
     looks = {"mono": mono.family(), "title_pt": font.pointSizeF() * _TITLE}
-    app.setStyleSheet(_STYLE.format(**vars(theme), **looks))
+    sheet = _STYLE.format(**vars(theme), **looks)
+    if app.styleSheet() != sheet:  # it is worked out for every widget anew
+        app.setStyleSheet(sheet)
+
+
+def text_scale() -> float:
+    """How much larger the program's text is than what the system asks for."""
+    app = QApplication.instance()
+    return float(app.property(_SCALE) or 1.0) if app is not None else 1.0
+
+
+def px(pixels: int) -> int:
+    """The room for a text that needs `pixels` at its normal size."""
+    return round(pixels * text_scale())
 
 
 def contrast(first: str, second: str) -> float:

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from moca_gui.settings import SECTIONS, SETTINGS, Setting, Settings
+from moca_gui.theme import px
 
 _SIZE_PX = (680, 640)
 _PER_CENT = 100
@@ -212,7 +213,7 @@ class SettingsDialog(QDialog):
         layout.addLayout(head)
         layout.addWidget(self.area, 1)
         layout.addLayout(buttons)
-        self.resize(*_SIZE_PX)
+        self.resize(*map(px, _SIZE_PX))
 
     def _filter(self, text: str) -> None:
         words = text.lower().split()

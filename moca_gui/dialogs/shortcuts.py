@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from moca_gui.actions import ACTIONS, MENUS, ActionRow, key_text
 from moca_gui.shortcuts import Keys, Shortcuts
+from moca_gui.theme import px
 
 _SIZE_PX = (640, 720)
 _HINT = "Choose an action, then press its new key in the field below."
@@ -102,7 +103,7 @@ class ShortcutsDialog(QDialog):
         layout.addWidget(self.note)
         layout.addLayout(change)
         layout.addLayout(foot)
-        self.resize(*_SIZE_PX)
+        self.resize(*map(px, _SIZE_PX))
 
     def _fill(self) -> None:
         for menu in MENUS:

@@ -9,7 +9,7 @@ from moca_core.errors import MocaError
 from moca_gui.matching.bar import CostBar
 from moca_gui.matching.frame import MatchView
 from moca_gui.matching.pictures import Picture
-from moca_gui.theme import Theme
+from moca_gui.theme import Theme, px
 from moca_gui.timecode import parse_position
 
 
@@ -36,7 +36,7 @@ class Side(QWidget):
         self.position = QLineEdit()
         self.position.setAccessibleName(f"{name}: frame or time")
         self.position.setToolTip("A frame number (123) or a time (4.56, 00:04.560)")
-        self.position.setFixedWidth(104)
+        self.position.setFixedWidth(px(104))
         self.position.editingFinished.connect(self._typed)
         self.back = _step_button("\N{LEFTWARDS ARROW}", f"{name}: previous frame")
         self.forward = _step_button("\N{RIGHTWARDS ARROW}", f"{name}: next frame")

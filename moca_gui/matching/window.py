@@ -36,7 +36,7 @@ from moca_gui.matching.source import EncoderChoice, NeighbourQuery
 from moca_gui.matching.strip import NeighbourStrip
 from moca_gui.matching.work import MatchWork
 from moca_gui.matching.worker import Compared, Pictured
-from moca_gui.theme import Theme
+from moca_gui.theme import Theme, px
 
 if TYPE_CHECKING:
     from moca_gui.matching.part import Matching
@@ -150,7 +150,7 @@ class MatchDialog(QDialog):
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setFixedWidth(_PANEL_PX)
+        area.setFixedWidth(px(_PANEL_PX))
         frames = QHBoxLayout()
         frames.setSpacing(14)
         for side in self.sides:
@@ -174,7 +174,7 @@ class MatchDialog(QDialog):
         layout.addLayout(columns, 1)
         layout.addWidget(self.message)
         layout.addLayout(foot)
-        self.resize(*_SIZE_PX)
+        self.resize(*map(px, _SIZE_PX))
 
     def _connect(self) -> None:
         pair, work = self.pair, self._work

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWi
 
 from moca_gui.icons import logo
 from moca_gui.settings import WindowState
+from moca_gui.theme import px
 
 HEADING = "See what makes the sound"
 TEXT = (
@@ -97,7 +98,7 @@ class StartPage(QWidget):
     def _fit(self) -> None:
         area = self._below.rect()
         self.setGeometry(area)
-        width = min(TEXT_WIDTH_PX, max(area.width() - 40, 200))
+        width = min(px(TEXT_WIDTH_PX), max(area.width() - 40, 200))
         self.text.setFixedSize(width, self.text.heightForWidth(width))
         # A low window keeps what one can press.
         self.mark.setVisible(area.height() >= ROOMY_PX)

@@ -26,7 +26,7 @@ from moca_gui.dialogs.errors import UNEXPECTED_HINT
 from moca_gui.dialogs.terms import with_terms
 from moca_gui.dialogs.weights import WeightsDialog
 from moca_gui.jobs import Job, JobPool, JobState
-from moca_gui.theme import Theme
+from moca_gui.theme import Theme, px
 from moca_gui.tuning.checking import DataCheck
 from moca_gui.tuning.data import ProblemTable
 from moca_gui.tuning.draft import FIRST, Draft, run_of
@@ -141,7 +141,7 @@ class FineTuneDialog(QDialog):
         layout.addLayout(columns, 1)
         layout.addWidget(self.message)
         layout.addLayout(buttons)
-        self.resize(*_SIZE_PX)
+        self.resize(*map(px, _SIZE_PX))
 
     def _connect(self) -> None:
         self.draft.changed.connect(self._on_draft)

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 
 from moca_core.models.registry import BUNDLES, bundle_row
 from moca_gui.dialogs.choosing import ask_file, ask_folder
+from moca_gui.theme import px
 from moca_gui.tuning.data import DataChoice, PathEdit
 from moca_gui.tuning.draft import Draft, free_folder, has_files, is_free
 from moca_gui.tuning.fields import FieldsForm
@@ -118,7 +119,7 @@ class SetupPanel(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFixedWidth(WIDTH_PX)
+        self.setFixedWidth(px(WIDTH_PX))
 
     # -- showing ------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, QTimer
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 
 from moca_gui.sound import RANGE_DB, RATE_HZ, SoundPicture
-from moca_gui.theme import Theme
+from moca_gui.theme import Theme, px
 from moca_gui.timecode import TIMES, format_time
 from moca_gui.views.time_row import GUTTER_PX, MARGIN_PX, TimeRow, small_font
 from moca_gui.views.time_rows import TOP_LEVEL
@@ -98,7 +98,7 @@ class SoundRow(TimeRow):
 
     def paint_corners(self, painter: QPainter, top: str, bottom: str = "") -> None:
         """Write into the corners of the gutter that touch the plot."""
-        box = QRectF(MARGIN_PX, 2, GUTTER_PX - MARGIN_PX - 6, self.height() - 4)
+        box = QRectF(MARGIN_PX, 2, px(GUTTER_PX) - MARGIN_PX - 6, self.height() - 4)
         right = Qt.AlignmentFlag.AlignRight
         painter.drawText(box, right | Qt.AlignmentFlag.AlignTop, top)
         painter.drawText(box, right | Qt.AlignmentFlag.AlignBottom, bottom)

@@ -17,7 +17,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from moca_gui.session import Session
-from moca_gui.theme import Theme
+from moca_gui.theme import Theme, px
 from moca_gui.views.time_axis import TimeAxis
 
 GUTTER_PX = 92
@@ -50,7 +50,7 @@ class TimeRow(QWidget):
         self, session: Session, axis: TimeAxis, theme: Theme, height: int, parent: QWidget
     ) -> None:
         super().__init__(parent)
-        self.setFixedHeight(height)
+        self.setFixedHeight(px(height))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setAccessibleName(f"Timeline: {self.title or 'time'}")
@@ -69,8 +69,8 @@ class TimeRow(QWidget):
     @property
     def plot(self) -> QRectF:
         """The part of the row that carries time."""
-        width = max(self.width() - GUTTER_PX - MARGIN_PX, 1)
-        return QRectF(GUTTER_PX, 0, width, self.height())
+        width = max(self.width() - px(GUTTER_PX) - MARGIN_PX, 1)
+        return QRectF(px(GUTTER_PX), 0, width, self.height())
 
     @property
     def view_s(self) -> tuple[float, float]:
@@ -140,7 +140,7 @@ class TimeRow(QWidget):
         """Write into the gutter."""
         painter.setPen(QColor(self.theme.dim))
         painter.setFont(small_font(self.font()))
-        box = QRectF(MARGIN_PX, 0, GUTTER_PX - MARGIN_PX - 6, self.height())
+        box = QRectF(MARGIN_PX, 0, px(GUTTER_PX) - MARGIN_PX - 6, self.height())
         painter.drawText(
             box, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, self.title
         )
