@@ -22,6 +22,7 @@ from moca_core.annotations.propagating import (
 )
 from moca_core.types import StageEvent
 from moca_gui.correcting.work import EditWork, Part
+from moca_gui.projects.reading import PATIENCE_S
 from moca_gui.session import Session
 from moca_gui.settings import Settings
 
@@ -123,12 +124,12 @@ class Following(QObject):
 
     def _parts(self, path: Path, ways: Sequence[Way]) -> Iterator[Part]:
         """The job: the frames of all ways; what stopped an object is told at the end."""
-        yield Part({}, {}, 0, 0)  # a place to stop before the frames of a long clip are counted
         reader = self._open_pictures(path)
         done = 0
         total = sum(len(way.frames) for way in ways)
         silent: list[int] = []
         try:
+            yield from _find_all_frames(reader)
             for way in ways:
                 events = cast("Generator[StageEvent | Followed | Stopped]", follow(reader, way))
                 with closing(events):
@@ -149,10 +150,20 @@ class Following(QObject):
 
 
 def open_pictures(path: Path) -> VideoReader:
-    """The real reader, with all frames known; of a long clip, that takes a while."""
+    """The real reader; of a long clip it knows the first frames only."""
     from moca_core.media.video import VideoReader
 
-    return VideoReader(path)
+    return VideoReader(path, patience_s=PATIENCE_S)
+
+
+def _find_all_frames(reader: VideoReader) -> Iterator[Part]:
+    """Let the reader of a long clip know all its frames, with places to stop."""
+    if reader.indexed:
+        return
+    for found in reader.rest():
+        if not isinstance(found, float):
+            reader.grow(found)
+        yield Part({}, {}, 0, 0)
 
 
 def _part(way: Way, event: Followed, done: int, total: int) -> Part:

@@ -100,8 +100,8 @@ class EditWork(QObject):
 
     def start(
         self, title: str, parts: Callable[[], Iterable[Part]], remake: Remake, keep: bool
-    ) -> bool:
-        """Begin a job; False if there is one.
+    ) -> None:
+        """Begin a job, unless there is one.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class EditWork(QObject):
         """
         if self.job is not None:
             self.session.note("A correction is under way. Cancel it first (Esc).")
-            return False
+            return
         made, clip = _Made(), self.session.clip
         self._pace = Pace()
         self.job = self._pool.start(
@@ -121,7 +121,6 @@ class EditWork(QObject):
         )
         self.strip.show_job(_capital(title), 0, 0, None)
         self.changed.emit()
-        return True
 
     def cancel(self) -> None:
         """Stop the job at its next part."""

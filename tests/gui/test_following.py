@@ -180,6 +180,28 @@ def test_what_a_person_or_a_run_does_meanwhile_stands(run, qtbot, monkeypatch, s
     assert [item.number for item in run.session.shown(7).objects] == [1, 2]
 
 
+def test_the_rest_of_a_long_clip_is_found_first(run, qtbot, monkeypatch):
+    class Long(Gated):
+        indexed = False
+
+        def rest(self):
+            yield 0.5
+            yield "the index"
+
+        def grow(self, index):
+            assert index == "the index"
+            self.indexed = True
+
+        def frame(self, index):
+            assert self.indexed
+            return super().frame(index)
+
+    monkeypatch.setattr(run.following, "_open_pictures", Long)
+    qtbot.keyClick(run, KEY.Key_B, SHIFT)
+    ended(run, qtbot)
+    assert corrected(run) == [0, 1, 2]
+
+
 def test_nothing_to_follow_is_said(run, qtbot):
     go_to(run, qtbot, 9)
     qtbot.keyClick(run, KEY.Key_F, SHIFT)
