@@ -24,13 +24,14 @@ from moca_core.annotations.project_index import (
     SUFFIX,
     VERSION,
     Index,
+    copy_path,
     masks_folder,
     read_index,
     said,
 )
 from moca_core.annotations.saving import Project
 from moca_core.annotations.snapshot import ClipRef, Snapshot, View
-from moca_core.errors import MediaError, ProjectError, StorageError
+from moca_core.errors import MediaError, ProjectError, ProjectVersionError, StorageError
 from moca_core.types import StageEvent
 
 __all__ = [
@@ -170,10 +171,10 @@ def opening(path: Path) -> Iterator[StageEvent | Opened]:
     """Open a project as a job; the last event is the result. Raises as `open_project`.
 
     Files of masks that are missing or damaged are left out and noted; they stay as they are, and
-    are read again when they are back.
+    are read again when they are back. Of a damaged readable file the copy is read.
     """
     path = Path(path).absolute()
-    index = read_index(path)
+    index = _index_or_copy(path)
     listed, read, lost = [*index.chunks, *index.lost], [], []
     for done, chunk in enumerate(listed):
         yield StageEvent("opening", done, len(listed))
@@ -182,7 +183,7 @@ def opening(path: Path) -> Iterator[StageEvent | Opened]:
         except StorageError as error:
             _log.warning("%s: %s", chunk.name, error.message)
             lost.append((chunk, error.message))
-    if lost and read_index(path).saved_id != index.saved_id:
+    if lost and _index_or_copy(path).saved_id != index.saved_id:
         yield from opening(path)  # another program saved it, and deleted what it replaced
         return
     found = {kind: _frames(read, kind) for kind in KINDS}
@@ -198,6 +199,24 @@ def opening(path: Path) -> Iterator[StageEvent | Opened]:
     project.remember(index, read, [chunk for chunk, _ in lost])
     results, labels = (MappingProxyType(found[kind]) for kind in (RESULTS, LABELS))
     yield Opened(project, replace(index.snapshot, results=results, labels=labels), tuple(notes))
+
+
+def _index_or_copy(path: Path) -> Index:
+    """The readable file or, where it is damaged, its copy; raises `ProjectError`."""
+    try:
+        return read_index(path)
+    except ProjectVersionError:
+        raise
+    except ProjectError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        try:
+            index = read_index(copy_path(path))
+        except ProjectError:
+            raise error from error.__cause__
+        when = f"{index.saved_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        note = f"{error.message}. This is what its copy in {index.masks} says, of {when}."
+        return replace(index, notes=(note, *index.notes))
 
 
 def _folders(path: Path, index: Index) -> list[Path]:

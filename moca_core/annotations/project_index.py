@@ -69,8 +69,22 @@ class Index:
     notes: tuple[str, ...] = ()
 
 
-def write_index(index: Index, path: Path) -> None:
-    """Put the file in the place of an older one, at once; raises `StorageError`."""
+def copy_path(project: Path) -> Path:
+    """A copy of the readable file, for the case that it is damaged."""
+    return masks_folder(project) / "project.json"
+
+
+def write_index(index: Index, project: Path, path: Path | None = None) -> None:
+    """Put the readable file of a project in the place of an older one, at once.
+
+    Parameters
+    ----------
+    path : where it is written to, if not to `project` itself.
+
+    Raises
+    ------
+    StorageError : it can't be written.
+    """
     clip, snapshot = index.snapshot.clip, index.snapshot
     value = {
         "format": FORMAT,
@@ -79,7 +93,7 @@ def write_index(index: Index, path: Path) -> None:
         "saved_at": index.saved_at.isoformat(timespec="seconds"),
         "saved_id": index.saved_id,
         "clip": {
-            "relative": _relative(clip.path, path.parent),
+            "relative": _relative(clip.path, project.parent),
             "path": str(clip.path.absolute()),
             "hash": clip.hash,
             "frames": clip.frame_count,
@@ -95,7 +109,7 @@ def write_index(index: Index, path: Path) -> None:
         "lost": [_to_row(chunk) for chunk in index.lost],
         **index.extra,
     }
-    write_json(path, value)
+    write_json(path or project, value)
 
 
 def read_index(path: Path) -> Index:
@@ -103,9 +117,11 @@ def read_index(path: Path) -> Index:
 
     Raises
     ------
-    ProjectError : it can't be read, isn't a project, is damaged, or is of a newer program.
+    ProjectError : it can't be read, isn't a project, or is damaged; the cause is a
+        `FileNotFoundError` where there is none.
+    ProjectVersionError : a newer program saved it.
     """
-    value = read_fields(path)
+    value = _read_fields(path)
     try:
         clip = _clip(value["clip"])
         notes: list[str] = []
@@ -130,13 +146,8 @@ def read_index(path: Path) -> Index:
         raise _damaged(path, error) from error
 
 
-def read_fields(path: Path) -> dict[str, Any]:
-    """The fields of the file, of which only format and version are checked.
-
-    Raises
-    ------
-    ProjectError : as `read_index`; its cause is a `FileNotFoundError` where there is no file.
-    """
+def _read_fields(path: Path) -> dict[str, Any]:
+    """The fields of the file, of which only format and version are checked."""
     try:
         value = parse_bounded(read_bounded(path, _MOST_TEXT))
     except OSError as error:

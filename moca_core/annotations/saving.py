@@ -20,8 +20,9 @@ from moca_core.annotations.chunks import FRAMES, LABELS, RESULTS, Chunk
 from moca_core.annotations.model import PackedResult
 from moca_core.annotations.project_index import (
     Index,
+    copy_path,
     masks_folder,
-    read_fields,
+    read_index,
     write_index,
 )
 from moca_core.annotations.snapshot import Snapshot
@@ -132,7 +133,13 @@ class Project:
             _sync(self.path.parent)
             self.saved_at, self._saved_id = index.saved_at, index.saved_id
             self._lost = index.lost
-            self._clean(index)
+            self._listed = frozenset(chunk.name for chunk in (*index.chunks, *index.lost))
+            try:
+                write_index(index, self.path, copy_path(self.path))
+            except StorageError as error:
+                _log.warning("%s", error)  # the older copy needs the files of the state before
+            else:
+                self._clean()
 
     def _wait_for(self, lock: FileLock) -> Iterator[StageEvent]:
         for _ in range(_TRIES):
@@ -149,7 +156,7 @@ class Project:
         if self._saved_id is not None:
             there = f"{self.path}: another program saved it meanwhile"
         try:
-            if read_fields(self.path).get("saved_id") == self._saved_id:
+            if read_index(self.path).saved_id == self._saved_id:
                 return
         except ProjectVersionError:
             raise
@@ -222,26 +229,30 @@ class Project:
         there = getattr(snapshot, chunk.kind)
         return any(frame not in there for frame in chunk.frames)
 
-    def _clean(self, index: Index) -> None:
+    def _clean(self) -> None:
         """Delete the files of the state before, and once what killed saves left."""
         folder = masks_folder(self.path)
-        listed = frozenset(chunk.name for chunk in (*index.chunks, *index.lost))
-        for name in self._own - listed:
+        for name in self._own - self._listed:
             _delete(folder / name)
-        self._own, self._listed = {chunk.name for chunk in index.chunks}, listed
+        self._own &= self._listed
         if self._swept:
             return
         self._swept = True
         for path in _files(folder):
-            temporary = _TEMPORARY.fullmatch(path.name)
-            ours = chunks.NAME.fullmatch(temporary[1] if temporary else path.name)
-            # A damaged file isn't what its name says, and stays.
-            if ours and path.name not in listed and (temporary or _is_whole(path)):
+            whole = chunks.NAME.fullmatch(path.name) and _is_whole(path)  # a damaged file stays
+            if path.name not in self._listed and (whole or self._is_temporary(path)):
                 _delete(path)
         for path in _files(self.path.parent):
-            temporary = _TEMPORARY.fullmatch(path.name)
-            if temporary and temporary[1] == self.path.name:
+            if self._is_temporary(path):
                 _delete(path)
+
+    def _is_temporary(self, path: Path) -> bool:
+        """Whether it is what a save of this project has until it has all of a file."""
+        match = _TEMPORARY.fullmatch(path.name)
+        readable = (self.path, copy_path(self.path))
+        return match is not None and (
+            path.with_name(match[1]) in readable or chunks.NAME.fullmatch(match[1]) is not None
+        )
 
 
 def _lock(folder: Path) -> FileLock:

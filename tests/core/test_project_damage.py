@@ -22,7 +22,7 @@ from core.project_fakes import (
     save,
 )
 
-from moca_core.annotations import chunks
+from moca_core.annotations import chunks, saving
 from moca_core.annotations.project import (
     Project,
     View,
@@ -32,7 +32,7 @@ from moca_core.annotations.project import (
     project_path,
 )
 from moca_core.config import SegmentConfig
-from moca_core.errors import ProjectError
+from moca_core.errors import ProjectConflictError, ProjectError, StorageError
 
 
 @pytest.fixture
@@ -50,6 +50,11 @@ def project(clip):
 
 def content(project):
     return json.loads(project.path.read_text())
+
+
+def copy(project):
+    """The copy of the readable file."""
+    return masks(project) / "project.json"
 
 
 def rewrite(project, edit):
@@ -154,36 +159,37 @@ def test_a_lost_folder_makes_few_words(clip, project):
     assert len(opened.snapshot.labels) == 0
 
 
-@pytest.mark.parametrize(
-    "edit",
-    [
-        lambda value: value.pop("clip"),
-        lambda value: value.pop("chunks"),
-        lambda value: value.update(version="1"),
-        lambda value: value.update(version=0),
-        lambda value: value.update(saved_at="yesterday"),
-        lambda value: value.update(saved_at="0001-01-01T00:00:00+00:00"),
-        lambda value: value.update(saved_id=7),
-        lambda value: value.update(masks="../elsewhere"),
-        lambda value: value.update(masks=".."),
-        lambda value: value["clip"].update(path="a\0b"),
-        lambda value: value["clip"].update(fps=float("nan")),
-        lambda value: value["clip"].update(frames=10**30),
-        lambda value: value["clip"].update(size=[20]),
-        lambda value: value["chunks"][0].update(file="../../etc/passwd"),
-        lambda value: value["chunks"][0].update(file="/etc/passwd"),
-        lambda value: value["chunks"][0].update(bytes=2**60),
-        lambda value: value["chunks"][0].update(bytes=True),
-        lambda value: value["chunks"][0].update(frames="0-999999999"),
-        lambda value: value["chunks"][0].update(frames="5-3"),
-        lambda value: value["chunks"][0].update(frames="3, 3"),
-        lambda value: value["chunks"][0].update(frames=["0-63"]),
-        lambda value: value["chunks"][0].update(kind="lost"),
-        lambda value: value["chunks"].append(None),
-        lambda value: value.update(chunks={"a": 1}),
-    ],
-)
+NOT_RIGHT = [
+    lambda value: value.pop("clip"),
+    lambda value: value.pop("chunks"),
+    lambda value: value.update(version="1"),
+    lambda value: value.update(version=0),
+    lambda value: value.update(saved_at="yesterday"),
+    lambda value: value.update(saved_at="0001-01-01T00:00:00+00:00"),
+    lambda value: value.update(saved_id=7),
+    lambda value: value.update(masks="../elsewhere"),
+    lambda value: value.update(masks=".."),
+    lambda value: value["clip"].update(path="a\0b"),
+    lambda value: value["clip"].update(fps=float("nan")),
+    lambda value: value["clip"].update(frames=10**30),
+    lambda value: value["clip"].update(size=[20]),
+    lambda value: value["chunks"][0].update(file="../../etc/passwd"),
+    lambda value: value["chunks"][0].update(file="/etc/passwd"),
+    lambda value: value["chunks"][0].update(bytes=2**60),
+    lambda value: value["chunks"][0].update(bytes=True),
+    lambda value: value["chunks"][0].update(frames="0-999999999"),
+    lambda value: value["chunks"][0].update(frames="5-3"),
+    lambda value: value["chunks"][0].update(frames="3, 3"),
+    lambda value: value["chunks"][0].update(frames=["0-63"]),
+    lambda value: value["chunks"][0].update(kind="lost"),
+    lambda value: value["chunks"].append(None),
+    lambda value: value.update(chunks={"a": 1}),
+]
+
+
+@pytest.mark.parametrize("edit", NOT_RIGHT)
 def test_a_readable_file_that_cant_be_right_is_refused_and_stays(project, edit):
+    copy(project).unlink()
     rewrite(project, edit)
     before = project.path.read_bytes()
     with pytest.raises(ProjectError, match="damaged") as caught:
@@ -191,6 +197,45 @@ def test_a_readable_file_that_cant_be_right_is_refused_and_stays(project, edit):
     assert "backup" in caught.value.hint
     assert peek(project.path).problem == caught.value.message
     assert project.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("edit", NOT_RIGHT)
+def test_of_a_readable_file_that_cant_be_right_the_copy_is_opened(clip, project, edit):
+    rewrite(project, edit)
+    before = project.path.read_bytes()
+    opened = open_project(project.path)
+    (note,) = opened.notes
+    assert "damaged" in note
+    assert "copy in dog.moca" in note
+    assert_same_frames(opened.snapshot.labels, a_snapshot(clip).labels)
+    assert find_clip(replace(opened.snapshot.clip, path=clip / "gone"), project.path) == clip
+    with pytest.raises(ProjectConflictError):
+        save(opened.project, opened.snapshot)
+    assert project.path.read_bytes() == before
+    save(opened.project, opened.snapshot, force=True)
+    assert open_project(project.path).notes == ()
+
+
+def test_a_copy_that_couldnt_be_written_keeps_the_files_it_needs(clip, project, monkeypatch):
+    real = saving.write_index
+
+    def full(index, project, path=None):
+        if path is not None:
+            raise StorageError(f"{path}: can't be written")
+        real(index, project)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "write_index", full)
+        save(project, a_snapshot(clip, labels=labels([5])))
+    assert sorted(open_project(project.path).snapshot.labels) == [5]
+    good = project.path.read_bytes()
+    project.path.write_text("{")
+    assert sorted(open_project(project.path).snapshot.labels) == [3, 70, 150]
+    assert len(open_project(project.path).notes) == 1
+    project.path.write_bytes(good)
+    save(project, a_snapshot(clip, labels=labels([5])))
+    project.path.write_text("{")
+    assert sorted(open_project(project.path).snapshot.labels) == [5]
 
 
 @pytest.mark.parametrize(

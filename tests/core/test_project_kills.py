@@ -127,4 +127,4 @@ def test_killed_before_each_step_of_a_save(clip, project):
         os.utime(path, (0, 0))
     save(opened.project, opened.snapshot)
     listed = {row["file"] for row in json.loads(project.path.read_text())["chunks"]}
-    assert {path.name for path in masks(project).iterdir()} == {*listed, ".lock"}
+    assert {path.name for path in masks(project).iterdir()} == {*listed, ".lock", "project.json"}
