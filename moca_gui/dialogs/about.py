@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from moca_core.models.registry import BUNDLES
+from moca_gui.dialogs.fitted import Fitted
 from moca_gui.icons import logo
 
 TEXT = """
@@ -20,11 +21,11 @@ def bundles_text() -> str:
     return "".join(f"<p><b>{row.title}.</b> {row.about} {row.terms}</p>" for row in BUNDLES)
 
 
-class AboutDialog(QDialog):
+class AboutDialog(Fitted):
     """Name, version, sources."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(550, parent)
         self.setWindowTitle("About")
         mark = QLabel()
         mark.setPixmap(logo().pixmap(64, 64))
@@ -32,7 +33,6 @@ class AboutDialog(QDialog):
         heading.setObjectName("title")
         text = QLabel(TEXT + bundles_text())
         text.setWordWrap(True)
-        text.setMinimumWidth(420)
         column = QVBoxLayout()
         column.addWidget(heading)
         column.addWidget(text)

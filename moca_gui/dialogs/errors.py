@@ -8,7 +8,6 @@ from collections.abc import Callable
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
-    QDialog,
     QHBoxLayout,
     QLabel,
     QPlainTextEdit,
@@ -18,19 +17,19 @@ from PySide6.QtWidgets import (
 )
 
 from moca_core.errors import MocaError
+from moca_gui.dialogs.fitted import Fitted
 
 UNEXPECTED_HINT = "This is a fault of the program. Copy the details into a report."
 
 
-class ErrorDialog(QDialog):
+class ErrorDialog(Fitted):
     """Shows an error; stays open beside the work until closed."""
 
     log_pressed = Signal()
 
     def __init__(self, title: str, error: BaseException, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(480, parent)
         self.setWindowTitle(title)
-        self.setMinimumWidth(480)
         if isinstance(error, MocaError):
             message, hint = error.message, error.hint
         else:
@@ -38,6 +37,7 @@ class ErrorDialog(QDialog):
         self.report = f"{title}\n{message}\n{hint}\n\n" + "".join(traceback.format_exception(error))
         heading = QLabel(title)
         heading.setObjectName("title")
+        heading.setWordWrap(True)
         self.message = QLabel(message)
         self.hint = QLabel(hint)
         self.hint.setObjectName("dim")

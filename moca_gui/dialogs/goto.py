@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from PySide6.QtWidgets import (
-    QDialog,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -12,10 +11,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from moca_gui.dialogs.fitted import Fitted
 from moca_gui.timecode import parse_position
 
 
-class GoToDialog(QDialog):
+class GoToDialog(Fitted):
     """Asks for a frame number or a time; `position` is the answer.
 
     Parameters
@@ -24,7 +24,7 @@ class GoToDialog(QDialog):
     """
 
     def __init__(self, frame_count: int | None, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(330, parent)
         self.setWindowTitle("Go to")
         self.position: int | float | None = None
         self._count = frame_count
@@ -48,7 +48,6 @@ class GoToDialog(QDialog):
         layout.setSpacing(10)
         layout.addWidget(self.note)
         layout.addLayout(row)
-        self.setMinimumWidth(330)
 
     def _check(self, text: str) -> None:
         position = parse_position(text)

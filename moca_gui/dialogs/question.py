@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from moca_gui.dialogs.fitted import Fitted
 
 
-class Question(QDialog):
+class Question(Fitted):
     """Rejected by Esc, which is the answer that changes nothing.
 
     Parameters
@@ -17,7 +19,7 @@ class Question(QDialog):
     """
 
     def __init__(self, title: str, text: str, parent: QWidget | None, hint: str = "") -> None:
-        super().__init__(parent)
+        super().__init__(474, parent)
         self.setWindowTitle(title)
         self.heading = QLabel(title)
         self.heading.setObjectName("title")
@@ -33,7 +35,6 @@ class Question(QDialog):
         layout.setSpacing(12)
         for label in (self.heading, self.text, self.hint):
             label.setWordWrap(True)
-            label.setMinimumWidth(430)
             layout.addWidget(label)
         layout.addLayout(self._row)
 

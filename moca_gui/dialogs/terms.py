@@ -6,20 +6,21 @@ import logging
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from moca_core.errors import StorageError
 from moca_core.models import licences
 from moca_core.models.registry import bundle_row
+from moca_gui.dialogs.fitted import Fitted
 
 _log = logging.getLogger(__name__)
 
 
-class TermsDialog(QDialog):
+class TermsDialog(Fitted):
     """Shows the terms; accepted or not."""
 
     def __init__(self, bundle: str, terms: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(484, parent)
         row = bundle_row(bundle)
         self.setWindowTitle("Licence")
         heading = QLabel(row.title)
@@ -32,7 +33,6 @@ class TermsDialog(QDialog):
         asked = QLabel("Accept them to use these encoders. The others don't depend on it.")
         for label in (about, self.terms, asked):
             label.setWordWrap(True)
-            label.setMinimumWidth(440)
         self.accept_button = QPushButton("Accept")
         self.accept_button.setObjectName("primary")
         self.accept_button.clicked.connect(self.accept)

@@ -1,42 +1,18 @@
-"""A window that is as large as its words need, and what both windows of this package say."""
+"""What both windows of this package say, and how."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QEvent
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QDialog, QLabel, QPushButton, QWidget
+from PySide6.QtWidgets import QLabel, QPushButton
 
 from moca_core.errors import MocaError
 from moca_gui.dialogs.errors import UNEXPECTED_HINT
+from moca_gui.dialogs.fitted import Fitted
 
 
-class FittedDialog(QDialog):
-    """Wraps its words at its width, which is `width_px` at least, and is as high as they need."""
-
-    def __init__(self, width_px: int, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._width_px = width_px
-
-    def fit(self) -> None:
-        """Look again how large it has to be."""
-        layout = self.layout()
-        if layout is None:
-            return
-        layout.activate()
-        least = max(self._width_px, layout.totalMinimumSize().width())
-        self.setMinimumSize(least, layout.totalHeightForWidth(max(least, self.width())))
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        self.fit()
-
-    def event(self, event: QEvent) -> bool:
-        """Also look when the words got another size, or were hidden or shown."""
-        handled = super().event(event)
-        if event.type() == QEvent.Type.LayoutRequest:
-            self.fit()
-        return handled
+class FittedDialog(Fitted):
+    """A window with lines that are said when there is something to say."""
 
     def say(self, label: QLabel, text: str, danger: bool = False) -> None:
         """Show words, in the colour of danger or not; none hide the label."""
