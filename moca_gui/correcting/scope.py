@@ -42,6 +42,7 @@ class ScopeBar(QWidget):
             box.activated.connect(lambda _row, key=key: self._choose(key))
             head = QLabel(text)
             head.setObjectName("dim")
+            head.setMinimumHeight(box.sizeHint().height())  # its text stands beside that of the box
             form.addRow(head, box)
             self.boxes[key] = box
         settings.changed.connect(self._show)

@@ -229,6 +229,7 @@ class Inspector(QWidget):
         if result is not None:
             kind = "key frame" if result.key else "followed by motion"
             kind += ", coarse" if result.coarse else ""
+            kind += ", corrected" if result.corrected else ""
         self.kind.setText(kind)
         window = self.session.current_window_s()
         self.window_s.setText(f"{window[0]:.2f} s to {window[1]:.2f} s" if window else "-")
