@@ -29,7 +29,7 @@ from moca_core.export.formats import FORMATS, Format
 from moca_core.export.projects import SnapshotClip, snapshot_clip
 from moca_gui.dialogs.choosing import ask_folder
 from moca_gui.exporting.fitted import FittedDialog, button
-from moca_gui.exporting.folders import free, proposed, trouble
+from moca_gui.exporting.folders import free, proposed, trouble, typed
 from moca_gui.exporting.options import OptionsForm
 from moca_gui.exporting.work import Ended, ExportWork
 from moca_gui.jobs import JobState
@@ -176,8 +176,7 @@ class ExportDialog(FittedDialog):
     def out(self) -> Path:
         """The folder; one without a beginning is beside the clip."""
         clip = self._session.clip
-        base = clip.path.parent if clip is not None else Path.home()
-        return base / Path(self.folder.text).expanduser()
+        return typed(self.folder.text, clip.path.parent if clip is not None else Path.home())
 
     def _counted(self) -> int:
         """How many frames are exported."""

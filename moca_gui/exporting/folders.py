@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from moca_core.export.exporter import STAGING
@@ -14,6 +15,14 @@ def proposed(clip: Path, kind: str) -> Path:
     """A free folder beside the clip, or at home if nothing can be written there."""
     parent = clip.parent if os.access(clip.parent, os.W_OK) else Path.home()
     return free(parent / f"{clip.stem}-{kind}")
+
+
+def typed(text: str, base: Path) -> Path:
+    """The path that was typed: one without a beginning is below `base`."""
+    path = Path(text)
+    with suppress(RuntimeError):  # `~` and a name that nobody here has
+        path = path.expanduser()
+    return base / path
 
 
 def free(wanted: Path) -> Path:

@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 from moca_core.types import StageEvent
 from moca_gui.dialogs.choosing import ask_file, ask_folder, dropped_path
 from moca_gui.exporting.fitted import FittedDialog, button
+from moca_gui.exporting.folders import typed
 from moca_gui.jobs import Job, JobPool, JobState
 from moca_gui.session import Clip, Session
 from moca_gui.tuning.data import PathEdit
@@ -131,7 +132,7 @@ class ImportDialog(FittedDialog):
         self._found = None
         self.say(self.found, "")
         if self.source.text:
-            path = self._clip.path.parent / Path(self.source.text).expanduser()
+            path = typed(self.source.text, self._clip.path.parent)
             events = _events(path, self._clip, self._session, self.resize_box.isChecked())
             self._job = self._pool.start(
                 "reading masks",

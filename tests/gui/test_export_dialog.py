@@ -196,6 +196,7 @@ def test_a_folder_that_will_not_do_says_why(full, clip, qtbot, monkeypatch):
         (clip.parent, "Something is in this folder already"),
         (clip, "This is a file"),
         (clip / "below", "farm.mp4 is a file"),
+        ("x" * 5000, "This can't be a folder"),
         ("", "Choose a folder."),
     ):
         dialog.folder.edit.setText(str(path))
@@ -222,9 +223,10 @@ def test_a_folder_that_will_not_do_says_why(full, clip, qtbot, monkeypatch):
 
 def test_a_name_alone_is_beside_the_clip(full, clip, qtbot):
     dialog = show(qtbot, full)
-    dialog.folder.edit.setText("mine")
-    run(qtbot, full)
-    assert unions(clip.with_name("mine")) == list(range(COUNT))
+    for name in ("mine", "~nobody of that name"):
+        dialog.folder.edit.setText(name)
+        run(qtbot, full)
+        assert unions(clip.with_name(name)) == list(range(COUNT))
 
 
 def test_the_finished_export_can_be_opened(full, clip, qtbot, monkeypatch):
@@ -433,7 +435,7 @@ def test_masks_are_dropped_browsed_for_and_given_up(window, open_clip, qtbot, tm
     buttons, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
     dialog.dropEvent(QDropEvent(QPoint(5, 5), Qt.DropAction.CopyAction, files, buttons, keys))
     qtbot.waitUntil(dialog.import_button.isEnabled, timeout=3000)
-    dialog.source.choose(tmp_path / "nowhere")
+    dialog.source.choose(Path("~nobody/nowhere"))
     qtbot.waitUntil(lambda: "no such file or folder" in dialog.found.text(), timeout=3000)
     assert not dialog.import_button.isEnabled()
     qtbot.keyClick(dialog, Qt.Key.Key_Escape)
