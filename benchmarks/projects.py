@@ -93,7 +93,7 @@ def project_rows(frames: dict[int, PackedResult], folder: Path) -> list[dict[str
         return result
 
     def save(name: str, snapshot: Snapshot) -> Snapshot:
-        step(name, lambda: list(project.save(snapshot)), lambda events: len(events) + 1)
+        step(name, lambda: list(project.save(snapshot)), lambda events: len(events) + 2)
         return snapshot
 
     middle = len(frames) // 2
