@@ -209,3 +209,19 @@ def test_the_scores_are_what_the_thresholds_cut(segmenter, clip):
     hearing = replace(segmenter.settings.hearing, empty_below=empty)
     segmenter.settings = replace(segmenter.settings, least_fit=0.0, hearing=hearing)
     assert frames_of(segmenter.decide_frame(clip, analyses, 0))[0].reason == REASON_NO_OBJECT
+
+
+def test_why_proposals_were_taken_follows_the_thresholds(segmenter, clip):
+    run, analyses = analysed(segmenter, clip, keep_maps=True)
+    assert {note.why for note in run[0].proposals} > {"taken"}
+    segmenter.settings = replace(segmenter.settings, least_fit=1.5)
+    events = segmenter.decide_frame(clip, analyses, 0)
+    (again,) = [event.result for event in events if isinstance(event, FrameEvent)]
+    assert again.coarse
+    for before, after in zip(run[0].proposals, again.proposals, strict=True):
+        assert not after.taken
+        if before.taken:
+            assert after.why.endswith(", below 1.5: the refined region stands in")
+        else:
+            assert after.why == before.why
+        assert (after.quality, after.stability) == (before.quality, before.stability)
