@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 from PySide6.QtCore import QObject
 
 from moca_core.annotations.edits import with_mask
@@ -113,7 +114,12 @@ class Following(QObject):
     def _way(self, source: PackedResult, numbers: Sequence[int], span: range) -> Way:
         """What the job needs to know, as it is now."""
         session = self._session
-        shown = {frame: item for frame in span if (item := session.shown(frame)) is not None}
+        there = np.flatnonzero(session.states).tolist()
+        shown = {
+            frame: item
+            for frame in there
+            if frame in span and (item := session.shown(frame)) is not None
+        }
         corrected = {frame: item for frame, item in shown.items() if item.corrected}
         found = {
             frame: item for frame in corrected if (item := session.results.get(frame)) is not None
