@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import struct
@@ -139,7 +140,7 @@ class _Tables:
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         text = read_bounded(path, _MOST_TABLE).decode()
-        for row in csv.DictReader(text.splitlines()):
+        for row in csv.DictReader(io.StringIO(text, newline="")):
             number = int(row["frame"])
             if None in row or None in row.values() or number < 0:
                 raise ValueError(f"a row of frame {number}")

@@ -16,6 +16,7 @@ from core.export_fakes import COUNT, FPS, SIZE, footage, islands, pixels, ring, 
 from PIL import Image
 from pycocotools import mask as coco_masks
 
+from moca_core.annotations import edits
 from moca_core.annotations.history import Labels
 from moca_core.annotations.imported import Target, frame_number, prefix
 from moca_core.annotations.importing import Imported, read_masks
@@ -105,6 +106,19 @@ def test_all_folders_of_an_export_of_png(clip, tmp_path, place):
     imported = take(tmp_path / "out" / place)
     for number in (4, *CORRECTED[:4], 55):
         assert_same(imported.frames[number], shown(number))
+
+
+def test_names_that_tables_have_to_quote(clip, tmp_path):
+    """What can't be shown in a line becomes a space."""
+    names = {10: 'dog, "big"', 11: "a\u2028b\nc", 12: "Hund \U0001f415"}
+    whole = snapshot(clip)
+    results = {n: edits.rename([found(n)], 1, name).after[n] for n, name in names.items()}
+    farm = snapshot_clip(replace(whole, results=results, labels={}), "farm", clip, clip)
+    for kind in ("png", "coco"):
+        list(export(FORMATS[kind], [farm], tmp_path / kind, ExportSettings()))
+        source = tmp_path / kind / ("annotations.json" if kind == "coco" else "")
+        taken = take(source).frames
+        assert [taken[n].objects[0].name for n in names] == [names[10], "a b c", names[12]]
 
 
 def test_one_picture_of_all_objects_is_one_object(clip, tmp_path):
