@@ -427,18 +427,21 @@ def test_a_change_that_fails_is_told(run, qtbot, monkeypatch):
 # -- with runs --------------------------------------------------------------------------------
 
 
-def test_runs_and_forgetting_never_touch_corrected_frames(run, qtbot):
+def test_runs_thresholds_and_forgetting_never_touch_corrected_frames(run, qtbot, segmenter):
     click_row(run, qtbot, 0)
     qtbot.keyClick(run, KEY.Key_Delete)
     frame = run.session.shown(3)
     run.runner.run_clip()
     qtbot.waitUntil(lambda: run.runner.job is None, timeout=5000)
     assert run.session.shown(3) is frame
+    assert run.session.shown(4) is not None
+    run.runner.move_thresholds((("hearing.empty_below", "0.9"),))  # no result can follow
+    qtbot.waitUntil(lambda: run.runner.job is None and run.session.shown(4) is None, timeout=5000)
+    assert run.session.shown(3) is frame
+    run.session.add_result(pack(segmenter.result(4)))
     run.actions_by_name["clear_results"].trigger()
     assert run.session.shown(3) is frame
     assert run.session.shown(4) is None
-    run.session.keep_results(set())
-    assert run.session.shown(3) is frame
 
 
 def test_a_later_run_takes_no_number_of_a_persons_own_object(run, qtbot, segmenter):
