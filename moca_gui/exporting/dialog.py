@@ -160,7 +160,7 @@ class ExportDialog(FittedDialog):
         )
         session.clip_changed.connect(self._on_clip)
         session.range_changed.connect(self._on_range)
-        session.result_changed.connect(lambda _: self._settle.start())
+        session.result_changed.connect(self._on_result)
         work.changed.connect(self.refresh)
         work.progressed.connect(self._on_progress)
         work.ended.connect(self._on_ended)
@@ -212,6 +212,11 @@ class ExportDialog(FittedDialog):
         if not there:
             self.part.setCurrentIndex(self.part.findData(WHOLE))
         self.refresh()
+
+    def _on_result(self) -> None:
+        # Results come many a second: they are counted a few times a second, as long as they come.
+        if self.isVisible() and not self._settle.isActive():
+            self._settle.start()
 
     def _on_folder(self, text: str) -> None:
         self._own_folder = bool(text)

@@ -11,6 +11,7 @@ import pytest
 from core.corrected_fakes import CORRECTED, RANGE, snapshot
 from core.export_fakes import COUNT, files_of, footage, write_results
 
+from moca_core.annotations.project import masks_folder
 from moca_core.annotations.saving import Project
 from moca_core.cli import DONE, FAILED, STOPPED, USAGE, main
 from moca_core.commands import export
@@ -201,7 +202,15 @@ def test_what_a_project_cannot_give(project, results, tmp_path, capsys):
     assert run(project, *words, "--start", "2", "--end", "1") == FAILED
     assert "2 to 1 s: no part of a clip" in capsys.readouterr().err
     project.write_text("{")
+    shutil.rmtree(masks_folder(project))
     assert run(project, *words) == FAILED
-    said = capsys.readouterr().err
-    assert "farm.moca.json" in said
+    assert "farm.moca.json" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_lost_of_a_project_is_told(project, tmp_path, capsys):
+    project.write_text("{")  # of which there is a copy beside the masks
+    words = ("--format", "png", "--quiet")
+    assert run(project, "--out", tmp_path / "copy", *words) == DONE
+    assert "farm.moca.json: damaged" in capsys.readouterr().err
+    assert len(list((tmp_path / "copy" / "farm" / "union").iterdir())) == COUNT
