@@ -60,15 +60,15 @@ def tell_trouble(parent: QWidget, error: MocaError, save_as: Answer) -> Question
 
 
 def ask_conflict(
-    parent: QWidget, project: Path, overwrite: Answer, save_as: Answer, reload: Answer
+    parent: QWidget, error: MocaError, overwrite: Answer, save_as: Answer, reload: Answer
 ) -> Question:
     """Which of two states of a project counts."""
     asked = Question(
-        "Another program saved this project",
-        f"{project.name} isn't as it was saved here. Nothing is saved by itself until you decide.",
+        "The project on disk isn't as it was here",
+        f"{error.message}. Nothing is saved by itself until you decide.",
         parent,
-        "Overwrite puts what is on screen in its place. Save as keeps both. Reload shows what "
-        "the other program saved, and lets go of what was changed here since.",
+        "Overwrite puts what is on screen in its place. Save as keeps both. Reload shows what is "
+        "on disk, and lets go of what was changed here since.",
     )
     asked.add("Overwrite", overwrite)
     asked.add("Save as…", save_as)

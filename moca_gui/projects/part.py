@@ -206,11 +206,11 @@ class Projects(QObject):
             self._ask_conflict()
 
     def _ask_conflict(self) -> None:
-        project = self.saver.project
-        path = project.path if project is not None else self.snapshot().clip.path
+        error = self.saver.error
+        assert error is not None  # that is what a conflict is
         self._asked(
             asking.ask_conflict(
-                self._window, path, partial(self.saver.save, True), self.save_as, self._reload
+                self._window, error, partial(self.saver.save, True), self.save_as, self._reload
             )
         )
 

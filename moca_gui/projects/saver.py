@@ -33,7 +33,7 @@ class State(enum.Enum):
     CHANGED = "not saved yet"
     SAVING = "saving"
     FAILED = "not saved"
-    CONFLICT = "not saved, as another program saved it"
+    CONFLICT = "not saved, as what is on disk is another state"
 
 
 @dataclass(frozen=True)

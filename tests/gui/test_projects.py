@@ -338,6 +338,7 @@ def test_a_project_that_cant_be_read_stays_as_it_is(
     text = text.replace('"version": 1', '"version": 99') if kind == "newer" else text[:200]
     open_clip(opened, "other.mp4")
     place.write_text(text)
+    (place.parent / "clip.moca" / "project.json").unlink()  # the copy is gone, too
     with qtbot.waitSignal(opened.open_failed, timeout=5000):
         opened.open_path(place)
     dialog = opened.findChild(ErrorDialog)
@@ -358,6 +359,26 @@ def test_a_project_that_cant_be_read_stays_as_it_is(
     wait_saved(opened, qtbot)
     assert set(open_project(copy).snapshot.labels) == {4}
     assert place.read_text() == text
+
+
+def test_a_damaged_project_opens_from_its_copy_and_is_overwritten_only_when_asked(
+    opened, qtbot, place, open_clip
+):
+    run(opened, qtbot)
+    accept(opened, qtbot, 6)
+    wait_saved(opened, qtbot)
+    open_clip(opened, "other.mp4")
+    place.write_text("damaged")
+    open_clip(opened)
+    assert set(opened.session.labels.frames) == {6}
+    assert "damaged" in opened.log.toPlainText()
+    accept(opened, qtbot, 7)
+    asked = question(opened, qtbot)
+    assert "damaged" in asked.text.text()
+    assert place.read_text() == "damaged"
+    press(asked, qtbot, "Overwrite")
+    wait_saved(opened, qtbot)
+    assert set(open_project(place).snapshot.labels) == {6, 7}
 
 
 def name_file(window, path):
