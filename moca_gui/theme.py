@@ -161,6 +161,7 @@ QComboBox::down-arrow {{ width: 0; height: 0; margin-right: 8px; border-left: 4p
     border-right: 4px solid {base}; border-top: 5px solid {dim}; }}
 QComboBox QAbstractItemView {{ background: {panel}; border: 1px solid {border};
     selection-background-color: {accent}; selection-color: {on_accent}; }}
+QAbstractSpinBox > QLineEdit {{ background: transparent; border: none; padding: 0 2px; }}
 QAbstractSpinBox::up-button, QAbstractSpinBox::down-button {{ border: none; width: 16px; }}
 QAbstractSpinBox::up-arrow, QAbstractSpinBox::down-arrow {{ width: 0; height: 0;
     border-left: 4px solid {base}; border-right: 4px solid {base}; }}
@@ -205,6 +206,7 @@ QLabel#title {{ font-size: {title_pt}pt; font-weight: 600; }}
 QLabel#heading {{ font-weight: 600; }}
 QLabel#danger {{ color: {danger}; }}
 QFrame#rule {{ background: {border}; border: none; }}
+QFrame#ring {{ background: transparent; border: 2px solid {accent}; }}
 QWidget#surface {{ background: {panel}; }}
 """
 

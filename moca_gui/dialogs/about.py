@@ -44,7 +44,7 @@ class AboutDialog(Fitted):
         layout.setContentsMargins(24, 22, 24, 18)
         layout.setSpacing(20)
         layout.addWidget(mark)
-        layout.addLayout(column)
+        layout.addLayout(column, 1)
         layout.setAlignment(mark, Qt.AlignmentFlag.AlignTop)
 
 

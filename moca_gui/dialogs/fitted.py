@@ -22,8 +22,11 @@ class Fitted(QDialog):
         if layout is None:
             return
         layout.activate()
-        least = max(self._width_px, layout.totalMinimumSize().width())
-        self.setMinimumSize(least, layout.totalHeightForWidth(max(least, self.width())))
+        needed = layout.totalMinimumSize()
+        least = max(self._width_px, needed.width())
+        # -1 where no words are wrapped
+        high = layout.totalHeightForWidth(max(least, self.width()))
+        self.setMinimumSize(least, max(needed.height(), high))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         self.fit()

@@ -9,6 +9,7 @@ from PySide6.QtGui import QImage, QPainter
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QWidget
 
 from moca_gui.theme import Theme
+from moca_gui.views.focus_ring import FocusRing
 from moca_gui.views.frame_view import FrameView, Pixel
 
 _GAP_PX = 2
@@ -38,6 +39,7 @@ class SideBySide(QWidget):
         layout.addWidget(self.right, 1)
         for view, other in ((self.left, self.right), (self.right, self.left)):
             self._link(view, other)
+            FocusRing(view)
         self.set_split(False)
 
     def _link(self, view: FrameView, other: FrameView) -> None:
