@@ -62,6 +62,7 @@ class Clips(QObject):
         self._log, self._projects, self._list = log, projects, clip_list
         self._wanted: Wanted | None = None  # that is being opened
         start_page.open_pressed.connect(self.ask_open)
+        start_page.folder_pressed.connect(clip_list.ask_folder)
         start_page.demo_pressed.connect(self.open_demo)
         start_page.recent_pressed.connect(self.open_path)
         opener.opened.connect(self._on_opened)

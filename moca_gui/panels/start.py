@@ -14,8 +14,8 @@ from moca_gui.theme import px
 
 HEADING = "See what makes the sound"
 TEXT = (
-    "Drop a video here, then press Run: the objects that sound get masks, in step with the "
-    "waveform below. Nothing leaves this computer."
+    "Drop a video, or a folder of videos, here, then press Run: the objects that sound get masks, "
+    "in step with the waveform below. Nothing leaves this computer."
 )
 RECENT_SHOWN = 3
 TEXT_WIDTH_PX = 430
@@ -26,6 +26,7 @@ class StartPage(QWidget):
     """Lies over the whole of its parent until a clip is open."""
 
     open_pressed = Signal()
+    folder_pressed = Signal()
     demo_pressed = Signal()
     recent_pressed = Signal(object)  # Path
 
@@ -45,11 +46,14 @@ class StartPage(QWidget):
         self.open_button = QPushButton("Open a video")
         self.open_button.setObjectName("primary")
         self.open_button.clicked.connect(self.open_pressed)
+        self.folder_button = QPushButton("Open a folder")
+        self.folder_button.setToolTip("List the clips of a folder, to go from one to the next")
+        self.folder_button.clicked.connect(self.folder_pressed)
         self.demo_button = QPushButton("Open the demo clip")
         self.demo_button.clicked.connect(self.demo_pressed)
         buttons = QHBoxLayout()
         buttons.setSpacing(10)
-        for button in (self.open_button, self.demo_button):
+        for button in (self.open_button, self.folder_button, self.demo_button):
             buttons.addWidget(button)
         self.recent = QWidget()
         self._recent = QVBoxLayout(self.recent)

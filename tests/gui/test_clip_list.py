@@ -205,6 +205,15 @@ def test_the_menu_and_a_drop_open_a_folder(window, folder, qtbot):
     assert len(names(window)) == 4
 
 
+def test_the_start_page_opens_a_folder(window, folder, qtbot):
+    qtbot.mouseClick(window.start_page.folder_button, Qt.MouseButton.LeftButton)
+    dialog = window.findChild(QFileDialog)
+    with qtbot.waitSignal(window.opened, timeout=5000):
+        dialog.fileSelected.emit(str(folder))
+    dialog.close()
+    assert len(names(window)) == 4
+
+
 def test_a_folder_without_clips_says_so_and_the_clip_stays(window, open_clip, qtbot, tmp_path):
     open_clip(window)
     (tmp_path / "empty").mkdir()
