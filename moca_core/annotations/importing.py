@@ -96,18 +96,18 @@ def read_masks(
             unknown.append(event.frame)
         else:
             frames[event.frame] = packing.frame(event)
-    count = len(target.times_s)
+    if not frames:
+        raise StorageError(
+            f"{source}: no mask of a frame of this clip ({counted(len(target.times_s), 'frame')})",
+            "Choose the masks of this clip; frames are counted from 0.",
+        )
     if unknown:
         what = "frame {} isn't" if len(unknown) == 1 else "frames {} aren't"
-        notes.append(f"{what.format(named(unknown))} in the clip, which has {count}: left out")
+        which = what.format(named(unknown))
+        notes.append(f"{which} in the clip, which has {len(target.times_s)}: left out")
     if packing.overlapping:
         what = counted(packing.overlapping, "frame")
         notes.append(f"masks overlapped in {what}: each pixel went to the surer object")
-    if not frames:
-        raise StorageError(
-            f"{source}: no mask of a frame of this clip ({counted(count, 'frame')})",
-            "Choose the masks of this clip; frames are counted from 0.",
-        )
     corrected = (target.shown[n].corrected for n in frames if n in target.shown)
     yield Imported(source, MappingProxyType(frames), sum(corrected), tuple(notes))
 

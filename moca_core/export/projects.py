@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from moca_core.annotations.model import PackedResult, unpack
 from moca_core.annotations.project import SUFFIX, find_clip, open_project
-from moca_core.annotations.snapshot import Snapshot
+from moca_core.annotations.snapshot import ClipRef, Snapshot
 from moca_core.errors import StorageError
 from moca_core.export.clips import Choice, ExportClip, nothing_chosen
 from moca_core.media.video import VideoReader
@@ -195,13 +195,8 @@ def read_projects(
     notes: list[str] = []
     for path in paths:
         opened = open_project(path)
-        ref = opened.snapshot.clip
         notes += opened.notes
-        if clip is None:
-            place = find_clip(ref, path.absolute()) or ref.path
-        else:
-            place = clip / ref.path.name if clip.is_dir() else clip
-        name = path.name.removesuffix(SUFFIX)
+        name, place = path.name.removesuffix(SUFFIX), _place(opened.snapshot.clip, path, clip)
         try:
             clips.append(snapshot_clip(opened.snapshot, name, path, place))
         except StorageError as error:
@@ -214,3 +209,10 @@ def read_projects(
             "Run the method, or draw masks, and export then.",
         )
     return clips, notes
+
+
+def _place(ref: ClipRef, project: Path, clip: Path | None) -> Path:
+    """Where the clip of a project is, as far as that is said or can be found."""
+    if clip is None:
+        return find_clip(ref, project.absolute()) or ref.path
+    return clip / ref.path.name if clip.is_dir() else clip
