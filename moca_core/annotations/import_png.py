@@ -74,11 +74,13 @@ def read_png(folder: Path, target: Target, resize: bool) -> Iterator[Event]:
 
 def _folder(root: Path, clip: str) -> Path:
     """The folder with the masks: `root`, or the clip's in it."""
-    if (root / _OBJECTS).is_file() or any(_pngs(root)):
+    if (root / _OBJECTS).is_file() or any(map(_numbered, _pngs(root))):
         return root
     inside = [item for item in _entries(root) if item.is_dir() and not item.name.startswith(".")]
     fitting = [item.name for item in inside if (item / _OBJECTS).is_file()]
-    fitting = fitting or [item.name for item in inside if any(_pngs(item))]
+    fitting = fitting or [item.name for item in inside if any(map(_numbered, _pngs(item)))]
+    if not fitting and any(_pngs(root)):
+        return root  # whose names then are what is the matter
     if not fitting:
         raise StorageError(
             f"{root}: holds no PNG", "Give a folder of PNG masks, or a COCO file (.json)."
@@ -101,6 +103,10 @@ def _entries(folder: Path) -> list[Path]:
 
 def _pngs(folder: Path) -> Iterator[Path]:
     return (path for path in _entries(folder) if path.suffix.lower() == ".png")
+
+
+def _numbered(path: Path) -> bool:
+    return frame_number(path.stem) is not None
 
 
 # -- our own export ---------------------------------------------------------------------------

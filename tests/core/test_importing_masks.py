@@ -244,6 +244,16 @@ def test_of_several_clips_the_one_of_that_name(tmp_path):
     assert "none of them named pond" in refused(tmp_path / "flat", target("pond")).message
 
 
+def test_results_of_a_run_are_found_beside_their_pictures(clip, tmp_path):
+    """`moca segment --overlay` leaves a contact sheet in the folder of the clip."""
+    results = write_results(tmp_path / "results", clip)
+    save(results / "sheet.png", grey(ring()))
+    imported = take(results)
+    assert sorted(imported.frames) == list(range(0, COUNT, 10))
+    (item,) = imported.frames[20].objects
+    np.testing.assert_array_equal(item.mask(SIZE), ring() | islands())
+
+
 def test_masks_that_overlap_are_the_surer_objects(tmp_path):
     save(tmp_path / "frame_000001_object_01.png", grey(ring()))
     save(tmp_path / "frame_000001_object_02.png", grey(np.ones(SIZE, bool)))
