@@ -12,7 +12,7 @@ from math import ceil, floor
 import numpy as np
 from numpy.typing import NDArray
 
-from moca_core.annotations.model import Box
+from moca_core.annotations.model import Box, pack_mask
 from moca_core.types import Mask
 
 Place = tuple[float, float]
@@ -88,17 +88,26 @@ def edge(mask: Mask) -> Mask:
 def tidied(mask: Mask, on: Sequence[Place] = (), off: Sequence[Place] = ()) -> Mask:
     """A mask (H, W) without specks: islands and holes that are a small part of it.
 
-    Islands with a place `on` the object stay, and so do holes with a place `off` it.
+    Islands with a place `on` the object stay, and so do holes with a place `off` it. What the
+    mask encloses with the border of the frame is no hole.
     """
+    (x0, y0, x1, y1), _ = pack_mask(mask)
     least = max(_SPECK_PX, int(_SPECK_SHARE * np.count_nonzero(mask)))
-    kept = mask & ~_specks(mask, least, on)
-    return kept | _specks(~kept, least, off)
+    tidy = mask.copy()
+    inner = tidy[y0:y1, x0:x1]  # a view, as nothing else changes
+    inner ^= _specks(inner, least, [(x - x0, y - y0) for x, y in on])
+    # One pixel more on each side joins all that lies outside; it is kept by its corner.
+    around = np.pad(~inner, 1, constant_values=True)
+    outside = [(0.0, 0.0), *((x - x0 + 1, y - y0 + 1) for x, y in off)]
+    inner ^= _specks(around, least, outside)[1:-1, 1:-1]
+    return tidy
 
 
 def _specks(mask: Mask, least: int, kept: Sequence[Place]) -> Mask:
     """The pieces of a mask (H, W) of fewer than `least` pixels, but for those with a place."""
     import cv2  # slow to import
 
+    found = np.zeros_like(mask)
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
     small = stats[:, cv2.CC_STAT_AREA] < least
     small[0] = False  # what isn't in the mask
@@ -106,7 +115,11 @@ def _specks(mask: Mask, least: int, kept: Sequence[Place]) -> Mask:
         row, column = floor(y), floor(x)
         if 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]:
             small[pieces[row, column]] = False
-    return np.asarray(small[pieces])
+    for number in np.flatnonzero(small):
+        x, y, width, height, _ = stats[number]
+        part = slice(y, y + height), slice(x, x + width)
+        found[part] |= pieces[part] == number
+    return found
 
 
 def cut(mask: Mask, start: Place, end: Place) -> tuple[Mask, Mask] | None:
