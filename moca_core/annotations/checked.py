@@ -48,6 +48,11 @@ def number(value: Any) -> float:
     return float(value)
 
 
+def finite(value: float) -> float:
+    """A number for JSON, which knows no others; 0 for one that is infinite or none."""
+    return float(value) if is_finite(float(value)) else 0.0
+
+
 def words(value: object) -> str:
     """A string."""
     if not isinstance(value, str):

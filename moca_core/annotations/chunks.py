@@ -15,10 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moca_core.annotations.checked import DAMAGE, number, parse_bounded, truth, whole, words
+from moca_core.annotations.checked import DAMAGE, finite, number, parse_bounded, truth, whole, words
 from moca_core.annotations.model import ORIGINS, PackedObject, PackedResult
 from moca_core.errors import StorageError
-from moca_core.fileio import is_finite
 
 FORMAT, VERSION = "moca-masks", 1
 RESULTS, LABELS = KINDS = ("results", "labels")
@@ -141,19 +140,19 @@ def _text(data: bytes) -> bytes:
 def _to_row(item: PackedResult) -> dict[str, Any]:
     return {
         "frame": int(item.frame),
-        "time_s": _finite(item.time_s),
+        "time_s": finite(item.time_s),
         "size": [int(side) for side in item.size],
         "reason": item.reason,
-        "window_s": [_finite(value) for value in item.window_s],
+        "window_s": [finite(value) for value in item.window_s],
         "key": bool(item.key),
         "coarse": bool(item.coarse),
         "corrected": bool(item.corrected),
-        "heard": [[name, _finite(weight)] for name, weight in item.heard],
+        "heard": [[name, finite(weight)] for name, weight in item.heard],
         "objects": [
             {
                 "number": int(thing.number),
                 "name": thing.name,
-                "score": _finite(thing.score),
+                "score": finite(thing.score),
                 "origin": thing.origin,
                 "box": [int(side) for side in thing.box],
                 "bits": base64.b64encode(thing.bits).decode(),
@@ -161,11 +160,6 @@ def _to_row(item: PackedResult) -> dict[str, Any]:
             for thing in item.objects
         ],
     }
-
-
-def _finite(value: float) -> float:
-    """A number that JSON can hold: nothing that a person made is lost for a score that isn't."""
-    return float(value) if is_finite(float(value)) else 0.0
 
 
 def _from_row(row: dict[str, Any]) -> PackedResult:

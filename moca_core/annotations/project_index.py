@@ -14,6 +14,7 @@ from typing import Any
 from moca_core import __version__
 from moca_core.annotations.checked import (
     DAMAGE,
+    finite,
     number,
     parse_bounded,
     read_bounded,
@@ -53,7 +54,6 @@ class Index:
     masks : name of the folder with the masks when it was saved.
     chunks : the files in it.
     lost : files that couldn't be read when the project was opened, in case they come back.
-    program : the version of the program that saved it.
     extra : what else the file says; it is written back as it is.
     notes : what couldn't be made out, for the user.
     """
@@ -64,7 +64,6 @@ class Index:
     masks: str
     chunks: tuple[Chunk, ...]
     lost: tuple[Chunk, ...] = ()
-    program: str = __version__
     extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
 
@@ -89,7 +88,7 @@ def write_index(index: Index, project: Path, path: Path | None = None) -> None:
     value = {
         "format": FORMAT,
         "version": VERSION,
-        "program": index.program,
+        "program": __version__,
         "saved_at": index.saved_at.isoformat(timespec="seconds"),
         "saved_id": index.saved_id,
         "clip": {
@@ -97,8 +96,8 @@ def write_index(index: Index, project: Path, path: Path | None = None) -> None:
             "path": str(clip.path.absolute()),
             "hash": clip.hash,
             "frames": clip.frame_count,
-            "fps": clip.fps,
-            "duration_s": clip.duration_s,
+            "fps": finite(clip.fps),
+            "duration_s": finite(clip.duration_s),
             "size": list(clip.size),
         },
         "config": asdict(snapshot.config),
@@ -109,6 +108,7 @@ def write_index(index: Index, project: Path, path: Path | None = None) -> None:
         "lost": [_to_row(chunk) for chunk in index.lost],
         **index.extra,
     }
+    _parsed(value)  # what couldn't be read again must not take the place of what can
     write_json(path or project, value)
 
 
@@ -123,27 +123,31 @@ def read_index(path: Path) -> Index:
     """
     value = _read_fields(path)
     try:
-        clip = _clip(value["clip"])
-        notes: list[str] = []
-        snapshot = Snapshot(
-            clip,
-            _config(value.get("config"), notes),
-            _moved(value.get("thresholds"), notes),
-            view=_view(value.get("view"), clip.frame_count),
-        )
-        return Index(
-            snapshot,
-            _time(value["saved_at"]),
-            _matching(_ID, value["saved_id"]),
-            _plain_name(value["masks"]),
-            tuple(_from_row(row) for row in value["chunks"]),
-            tuple(_from_row(row) for row in value.get("lost", ())),
-            str(value.get("program", ""))[:80],
-            MappingProxyType({key: value[key] for key in value if key not in _OWN}),
-            tuple(notes),
-        )
+        return _parsed(value)
     except DAMAGE as error:
         raise _damaged(path, error) from error
+
+
+def _parsed(value: dict[str, Any]) -> Index:
+    """The fields as what they mean; raises what `DAMAGE` lists."""
+    clip = _clip(value["clip"])
+    notes: list[str] = []
+    snapshot = Snapshot(
+        clip,
+        _config(value.get("config"), notes),
+        _moved(value.get("thresholds"), notes),
+        view=_view(value.get("view"), clip.frame_count),
+    )
+    return Index(
+        snapshot,
+        _time(value["saved_at"]),
+        _matching(_ID, value["saved_id"]),
+        _plain_name(value["masks"]),
+        tuple(_from_row(row) for row in value["chunks"]),
+        tuple(_from_row(row) for row in value.get("lost", ())),
+        MappingProxyType({key: value[key] for key in value if key not in _OWN}),
+        tuple(notes),
+    )
 
 
 def _read_fields(path: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from moca_core.annotations.project_index import (
     copy_path,
     masks_folder,
     read_index,
+    said,
     write_index,
 )
 from moca_core.annotations.snapshot import Snapshot
@@ -202,10 +203,23 @@ class Project:
         written = []
         for part in chunks.parts(frames):
             chunk, data = chunks.encode(place[0], part)
+            if place[0] == LABELS:
+                self._check(chunk, data)
             write_bytes(masks_folder(self.path) / chunk.name, data)
             self._own.add(chunk.name)
             written.append(chunk)
         self._known[place] = _Known(tuple(written), tuple(map(weakref.ref, frames)))
+
+    def _check(self, chunk: Chunk, data: bytes) -> None:
+        """Raise rather than write what a person made in a way that can't be read again."""
+        try:
+            chunks.decode(chunk, data)
+        except StorageError as error:
+            raise ProjectError(
+                f"{self.path}: corrections of frames {said(chunk.frames)} can't be kept "
+                f"({error.message})",
+                "Take the last correction back, and report this fault of the program.",
+            ) from error
 
     def _index(self, snapshot: Snapshot) -> Index:
         # Of a clip that is still being looked through not all frames are known.

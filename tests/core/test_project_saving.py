@@ -159,6 +159,30 @@ def test_a_readable_file_renamed_alone_is_still_read(clip, project):
     assert masks_folder(path).name == "renamed.moca"
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"box": (0, 0, 31, 5)}, {"name": None}, {"bits": b""}, {"origin": "?"}]
+)
+def test_what_couldnt_be_read_again_isnt_put_in_the_place_of_what_can(clip, project, wrong):
+    save(project, a_snapshot(clip))
+    before = {path: path.read_bytes() for path in clip.parent.rglob("*") if path.is_file()}
+    frame = a_result(130, corrected=True)
+    bad = replace(frame, objects=(replace(frame.objects[0], **wrong),))
+    with pytest.raises(ProjectError, match="frames 130, 150 can't be kept") as caught:
+        save(project, a_snapshot(clip, labels=labels([3, 150]) | {130: bad}))
+    assert "back" in caught.value.hint
+    assert {path: path.read_bytes() for path in before} == before
+    with pytest.raises(ValueError, match="''"):
+        save(project, replace(a_snapshot(clip), clip=replace(a_ref(clip), hash="")))
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_clip_of_no_known_rate_is_kept(clip, project):
+    odd = replace(a_ref(clip), fps=float("inf"), duration_s=float("nan"))
+    save(project, replace(a_snapshot(clip), clip=odd))
+    found = open_project(project.path).snapshot.clip
+    assert (found.fps, found.duration_s) == (0.0, 0.0)
+
+
 # -- others -----------------------------------------------------------------------------------
 
 
