@@ -42,6 +42,10 @@ _MOST_TABLE = 256 * 2**20
 _MOST_FILE = 256 * 2**20
 _MOST_VALUES = 64
 """Different values in a greyscale picture of objects; more are shades."""
+_FEW_SHADES = 4
+"""Beside white in a picture that is white for the most part; more are its soft borders."""
+_VOID = 255
+"""The value of a mask in black and white; beside other values that of no object, as in VOC."""
 _AGAIN = "Export the masks again."
 _UNREADABLE = (
     OSError,
@@ -255,24 +259,31 @@ def _of_file(
 ) -> Iterator[FoundObject]:
     """The objects of a picture: one if it is black and white, else one for each value."""
     picture = _pixels(path, target, resize)
-    values = [int(value) for value in np.unique(picture.values) if value]
     one = _OF_OBJECT.search(path.stem)
     if one is not None:
         number = int(one.group(1))
-        if values:
+        if picture.values.any():
             yield _found(picture.values != 0, tables.object(frame, "number", number), number)
         return
-    if values == [255] and not picture.numbered:
-        yield _found(picture.values != 0, {})
-        return
-    if len(values) > (MOST_OBJECTS if picture.numbered else _MOST_VALUES):
-        raise StorageError(
-            f"{path}: {len(values)} different values, which are no masks",
-            "Save masks in black and white, or with a number for each object.",
-        )
-    for value in values:
+    counts = picture.counts()
+    if picture.values.dtype == np.uint8 and not tables.object(frame, "index", _VOID):
+        white = counts.pop(_VOID, 0)
+        if white and not counts:
+            yield _found(picture.values != 0, {})
+        elif not picture.numbered and white > sum(counts.values()) and len(counts) > _FEW_SHADES:
+            raise _shades(path, len(counts))
+    if len(counts) > (MOST_OBJECTS if picture.numbered else _MOST_VALUES):
+        raise _shades(path, len(counts))
+    for value in counts:
         row = tables.object(frame, "index", value)
         yield _found(picture.values == value, row, plain_number(value))
+
+
+def _shades(path: Path, count: int) -> StorageError:
+    return StorageError(
+        f"{path}: {count} different values, which are no masks",
+        "Save masks in black and white, or with a number for each object.",
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,6 +292,12 @@ class _Picture:
 
     values: NDArray
     numbered: bool = False
+
+    def counts(self) -> dict[int, int]:
+        """How many pixels have each value but 0."""
+        values, counts = np.unique(self.values, return_counts=True)
+        pairs = zip(values.tolist(), counts.tolist(), strict=True)
+        return {int(value): count for value, count in pairs if value}
 
 
 def _pixels(path: Path, target: Target, resize: bool) -> _Picture:

@@ -9,6 +9,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from core.corrected_fakes import CORRECTED, drawn, found, labels, shown, snapshot
@@ -195,9 +196,9 @@ def test_black_and_white(tmp_path, mode):
 
 @pytest.mark.parametrize("kind", ["L", "P", "I;16"])
 def test_a_number_for_each_object(tmp_path, kind):
-    values = (1, 300) if kind == "I;16" else (1, 255)
-    picture = grey(ring(), islands(), values=(1, 255)).astype(np.uint16)
-    picture[picture == 255] = values[1]
+    values = (1, 300) if kind == "I;16" else (1, 200)
+    picture = grey(ring(), islands(), values=(1, 200)).astype(np.uint16)
+    picture[picture == 200] = values[1]
     picture = picture if kind == "I;16" else picture.astype(np.uint8)
     save(tmp_path / "frame_12.png", picture, "P" if kind == "P" else None)
     imported = take(tmp_path, target(frames=[found(20)]))  # whose object 1 is a dog
@@ -206,6 +207,18 @@ def test_a_number_for_each_object(tmp_path, kind):
     assert (other.number, other.name) == (values[1], "object")
     np.testing.assert_array_equal(one.mask(SIZE), ring())
     np.testing.assert_array_equal(other.mask(SIZE), islands())
+
+
+@pytest.mark.parametrize("mode", [None, "P"])
+def test_255_is_a_mask_alone_and_void_beside_numbers(tmp_path, mode):
+    save(tmp_path / "0001.png", grey(ring()), mode)
+    save(tmp_path / "0002.png", grey(ring(), islands(), values=(3, 255)), mode)
+    imported = take(tmp_path)
+    (alone,) = imported.frames[1].objects
+    assert alone.number == 1
+    (item,) = imported.frames[2].objects
+    assert item.number == 3
+    np.testing.assert_array_equal(item.mask(SIZE), ring())
 
 
 def test_sizes_are_refused_or_fitted(tmp_path):
@@ -443,6 +456,10 @@ def cut_off(path: Path) -> None:
         (
             lambda path: save(path, np.tile(np.arange(160, dtype=np.uint8), (128, 1))),
             "159 different values",
+        ),
+        (
+            lambda path: save(path, cv2.GaussianBlur(grey(ring()), (3, 3), 0)),
+            "different values, which are no masks",
         ),
     ],
 )
