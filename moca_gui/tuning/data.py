@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -27,10 +27,14 @@ from moca_gui.tuning.draft import Draft
 from moca_gui.tuning.source import Checked
 
 COLUMNS = ("Problem", "Item", "What")
+REST_MS = 400  # after the last letter a path is taken as typed
 
 
 class PathEdit(QWidget):
-    """A path that is typed or chosen; `edited` when the user has changed it."""
+    """A path that is typed or chosen; `edited` when the user has changed it.
+
+    Whoever types needn't leave the box: a button that waits for the path couldn't be clicked on.
+    """
 
     edited = Signal(str)
 
@@ -40,6 +44,11 @@ class PathEdit(QWidget):
         self.edit.setAccessibleName(name)
         self.edit.setPlaceholderText(placeholder)
         self.edit.editingFinished.connect(self._typed)
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(self._typed)
+        self.edit.textEdited.connect(lambda _text: self._rest.start())
         self.browse = QToolButton()
         self.browse.setObjectName("plain")
         self.browse.setText("Browse")
@@ -69,6 +78,7 @@ class PathEdit(QWidget):
         self._typed()
 
     def _typed(self) -> None:
+        self._rest.stop()
         if self.text != self._last:
             self._last = self.text
             self.edited.emit(self.text)

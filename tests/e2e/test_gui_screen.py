@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("Xlib", reason="python-xlib isn't installed (it is in the extra `dev`)")
 
+from tone_clips import write_clip
 from x_screen import Person, XServer
 
 from moca_core.annotations.project import open_project, project_path
@@ -148,3 +149,25 @@ def test_correct_undo_save_kill_recover_and_export(person, clip):
     person.wait(lambda s: not s["dialogs"])
     person.press("Ctrl+Q")
     assert person.ended() == 0
+
+
+def test_train_and_close_while_it_trains(person, clip, tmp_path):
+    for number in range(4):
+        write_clip(clip.parent / f"tone{number}.mp4", number)
+    person.start(str(clip))
+    person.wait(lambda s: s["shown"])
+    person.press("Ctrl+T")
+    person.wait(lambda s: "FineTuneDialog" in s["dialogs"])
+    person.click_on("Data")
+    person.type(str(clip.parent))
+    person.click_on("Check")
+    person.wait(lambda s: "5 items can be used" in s["texts"].get("Check result", ""))
+    person.click_on("Start")
+    person.wait(lambda s: s["training"].startswith("Training: 2 of"))
+    person.press("Esc")  # closes its window, not the work
+    person.wait(lambda s: "FineTuneDialog" not in s["dialogs"] and s["training"])
+    person.press("Ctrl+Q")
+    person.wait(lambda s: s["top"] == "LeaveDialog")
+    person.click_on("Keep and close")
+    assert person.ended() == 0
+    assert list((tmp_path / "MoCA Studio").rglob("*.safetensors"))

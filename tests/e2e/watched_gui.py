@@ -57,15 +57,21 @@ def describe(window: Any) -> dict[str, Any]:
         "frame_corner": list(corner),
         "scale": view.scale,
         "note": window.status.note.full_text,
-        "log": window.log.text.toPlainText() if hasattr(window.log, "text") else "",
+        "training": window.fine_tune.button.text() if window.fine_tune.run.active else "",
         "dialogs": [type(item).__name__ for item in dialogs],
         "top": type(top).__name__ if top is not None else "",
         "focus": words(focus) if focus is not None else "",
+        "texts": {
+            label.accessibleName(): label.text()
+            for root in (window, *dialogs)
+            for label in root.findChildren(QLabel)
+            if label.isVisible() and label.accessibleName()
+        },
         "controls": {
             words(widget): rectangle(widget)
             for root in (window, *dialogs)
             for widget in root.findChildren(QWidget)
-            if widget.isVisible() and words(widget)
+            if widget.isVisible() and widget.isEnabled() and words(widget)
         },
     }
 

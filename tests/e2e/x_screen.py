@@ -176,7 +176,7 @@ class Person:
         time.sleep(BETWEEN_KEYS_S)
 
     def click_on(self, name: str) -> None:
-        """Click on the middle of the control that is called `name`."""
+        """Click on the middle of the control called `name`, once it can be used."""
         left, top, width, height = self.wait(lambda s: name in s["controls"])["controls"][name]
         self.click(left + width / 2, top + height / 2)
 

@@ -44,6 +44,14 @@ def test_start_needs_a_check_that_found_something(dialog, data, tuning, qtbot):
     assert tuning.threads == {"job: data check"}
 
 
+def test_a_typed_path_can_be_checked_without_leaving_its_box(dialog, data, qtbot):
+    edit = dialog.setup.data.path.edit
+    edit.setFocus()
+    qtbot.keyClicks(edit, f"{data}/")
+    qtbot.waitUntil(dialog.setup.data.check_button.isEnabled, timeout=3000)
+    assert edit.text() == f"{data}/"
+
+
 @pytest.mark.parametrize("name", ["data", "bundle", "every_s", "limit"])
 def test_other_data_are_checked_again(ready, name, qtbot, tmp_path):
     values = {"data": str(tmp_path), "bundle": "imagebind", "every_s": 2.0, "limit": 3}
