@@ -105,13 +105,13 @@ class ToolsBar(QWidget):
             button.setVisible(pending)
         self.next.setVisible(pending and len(prompts.meant) > 1)
         self.apply.setEnabled(bool(prompts.meant))
-        if self._session.clip is None:
+        self.text.set_full_text(self._pending_text() if pending else self._hint)
+        if not pending:
             return
         goal = self._target.text
         self.apply.setText(f"Apply to {goal}")
         self.apply.setToolTip(f"Give the mask to {goal} (Enter); to a new object: Shift+Enter")
         self.apply.setAccessibleName(self.apply.text())
-        self.text.set_full_text(self._pending_text() if pending else self._hint)
 
     def _pending_text(self) -> str:
         prompts = self._prompts

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from moca_gui.views.frame_view import FrameView
 
 _BUTTONS = Qt.MouseButton.LeftButton | Qt.MouseButton.RightButton
+_STEP = 120  # of the wheel; touch pads turn it by less at a time
 _MARGIN_PX = 3  # around what changes, for lines that are wider than a pixel
 
 
@@ -45,7 +46,9 @@ class Canvas(QObject):
         prompts.changed.connect(self._draw_pending)
         session.selected_changed.connect(self._draw_pending)
         session.selected_changed.connect(lambda: view.set_selected(session.selected))
+        self._turned = 0  # of the wheel, in eighths of a degree, since its last step
         brush.changed.connect(view.update)
+        session.clip_changed.connect(lambda: view.set_tool(self))
 
     def use(self, tool: Tool) -> None:
         """Hand the mouse to `tool` from now on."""
@@ -56,8 +59,9 @@ class Canvas(QObject):
 
     @property
     def cursor(self) -> QCursor:
-        """The mouse's look over the frame."""
-        return QCursor(self._tool.cursor)
+        """The mouse's look over the frame, or over what takes its place without a clip."""
+        arrow = self._session.clip is None
+        return QCursor(Qt.CursorShape.ArrowCursor if arrow else self._tool.cursor)
 
     @property
     def covered(self) -> int | None:
@@ -93,15 +97,18 @@ class Canvas(QObject):
 
     def wheel(self, event: QWheelEvent) -> bool:
         """With Alt the size of the brush; else which of the masks that a point may mean."""
+        resizes = bool(event.modifiers() & Qt.KeyboardModifier.AltModifier)
+        if not resizes and not (self._prompts.shown and len(self._prompts.meant) > 1):
+            return False
         turned = event.angleDelta()
-        steps = (turned.y() or turned.x()) // 120  # with Alt some systems turn it sideways
-        if event.modifiers() & Qt.KeyboardModifier.AltModifier:
+        self._turned += turned.y() or turned.x()  # with Alt some systems turn it sideways
+        steps = int(self._turned / _STEP)
+        self._turned -= steps * _STEP
+        if resizes:
             self._brush.set_step(self._brush.step + steps)
-            return True
-        if self._prompts.shown and len(self._prompts.meant) > 1:
+        else:
             self._prompts.next_mask(-steps)
-            return True
-        return False
+        return True
 
     def _pen(self, event: QMouseEvent) -> Pen:
         place = self._view.place_of(event.position())

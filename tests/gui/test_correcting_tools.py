@@ -348,6 +348,24 @@ def test_the_brush_is_sized_by_keys_the_slider_and_the_wheel(window):
     assert brush.size == 1
 
 
+def test_a_touch_pad_turns_the_wheel_in_small_parts(window):
+    key(window, "B")
+    step = window.tools.brush.step
+    for _ in range(7):
+        turn(window.view, -30, ALT)
+    assert window.tools.brush.step == step - 1
+    for _ in range(3):
+        turn(window.view, 30, ALT)
+    assert window.tools.brush.step == step - 1
+
+
+def test_the_mouse_is_seen_where_there_is_no_clip(window):
+    key(window, "B")
+    assert window.view.cursor().shape() == Qt.CursorShape.BlankCursor
+    window.actions_by_name["close_clip"].trigger()
+    assert window.view.cursor().shape() == Qt.CursorShape.ArrowCursor
+
+
 def turn(view, degrees, keys=NO):
     point = QPointF(at(view, 20, 20))
     QApplication.sendEvent(
