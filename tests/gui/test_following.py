@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from correcting_fakes import corrected, ended, go_to, show_results
 from gui_fakes import COUNT, FakeReader
 from PySide6.QtCore import Qt
 
@@ -34,30 +35,13 @@ class Gated(FakeReader):
 
 @pytest.fixture
 def run(services, make_window, open_clip, segmenter, qtbot, monkeypatch):
-    """A window with results of all frames but the last five, at frame 3, which has two objects."""
+    """A window with results, at a frame with two objects."""
     monkeypatch.setattr(Gated, "opened", [])
     monkeypatch.setattr(Gated, "gate", threading.Event())
     services["open_pictures"] = Gated
     window = make_window()
-    open_clip(window)
-    for frame in range(COUNT - 5):
-        window.session.add_result(pack(segmenter.result(frame)))
-    go_to(window, qtbot, 3)
-    yield window
+    yield show_results(window, open_clip, segmenter, qtbot)
     Gated.gate.set()
-
-
-def go_to(window, qtbot, frame):
-    window.player.seek(frame)
-    qtbot.waitUntil(lambda: window.session.frame == frame, timeout=2000)
-
-
-def ended(window, qtbot):
-    qtbot.waitUntil(lambda: window.edit_work.job is None, timeout=5000)
-
-
-def corrected(window):
-    return sorted(window.session.labels.frames)
 
 
 def box(window, frame, number):
