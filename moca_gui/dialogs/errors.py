@@ -19,7 +19,16 @@ from PySide6.QtWidgets import (
 from moca_core.errors import MocaError
 from moca_gui.dialogs.fitted import Fitted
 
+BY_WEIGHTS = (
+    "Press Weights\N{HORIZONTAL ELLIPSIS}: it shows the files and fetches them, or takes a file "
+    "that you have."
+)
 UNEXPECTED_HINT = "This is a fault of the program. Copy the details into a report."
+
+
+def hint_in_window(error: MocaError, instead: str = BY_WEIGHTS) -> str:
+    """What to try; where the hint names a command for the weights, the window's own way."""
+    return instead if "`moca weights" in error.hint else error.hint
 
 
 class ErrorDialog(Fitted):
@@ -31,7 +40,7 @@ class ErrorDialog(Fitted):
         super().__init__(480, parent)
         self.setWindowTitle(title)
         if isinstance(error, MocaError):
-            message, hint = error.message, error.hint
+            message, hint = error.message, hint_in_window(error)
         else:
             message, hint = f"{type(error).__name__}: {error}", UNEXPECTED_HINT
         self.report = f"{title}\n{message}\n{hint}\n\n" + "".join(traceback.format_exception(error))

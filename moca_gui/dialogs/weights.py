@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 from moca_core.config import SegmentConfig
 from moca_core.errors import MocaError, WeightsError
 from moca_core.models.registry import BUNDLES, bundle_row
+from moca_gui.dialogs.errors import hint_in_window
 from moca_gui.dialogs.terms import with_terms
 from moca_gui.dialogs.weights_parts import OwnFile, WeightsTable
 from moca_gui.jobs import Job, JobPool, JobState
@@ -30,6 +31,10 @@ from moca_gui.weights import FetchProgress, WeightRow, WeightsSource, size_text
 
 _MARGIN_PX = 22
 _WIDTH_PX = 860
+_BY_BUTTONS = (
+    "Fetch gets it, going on where it stopped. A file that you got elsewhere is taken by "
+    "Use a file I have."
+)
 
 
 class WeightsDialog(QDialog):
@@ -347,4 +352,6 @@ def _fetch_text(lacking: list[WeightRow]) -> str:
 
 
 def _words(error: BaseException | None) -> str:
-    return f"{error.message}\n{error.hint}" if isinstance(error, MocaError) else repr(error)
+    if not isinstance(error, MocaError):
+        return repr(error)
+    return f"{error.message}\n{hint_in_window(error, _BY_BUTTONS)}"

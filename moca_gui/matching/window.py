@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 from moca_core.errors import MocaError, WeightsError
 from moca_core.media.suffixes import CLIP_SUFFIXES
 from moca_gui.dialogs.choosing import ask_file, dropped_path
-from moca_gui.dialogs.errors import UNEXPECTED_HINT
+from moca_gui.dialogs.errors import UNEXPECTED_HINT, hint_in_window
 from moca_gui.matching.controls import Controls
 from moca_gui.matching.drawing import Chosen, over_side
 from moca_gui.matching.frame import Marks, Place
@@ -371,7 +371,7 @@ class MatchDialog(QDialog):
     def show_error(self, error: BaseException) -> None:
         """Show what happened and what to try."""
         if isinstance(error, MocaError):
-            self._say(f"{error.message}\n{error.hint}".strip())
+            self._say(f"{error.message}\n{hint_in_window(error)}".strip())
         else:
             self._say(f"{type(error).__name__}: {error}\n{UNEXPECTED_HINT}")
         self.weights.setVisible(isinstance(error, WeightsError))

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 from moca_core.config import SegmentConfig
 from moca_core.errors import MocaError
 from moca_gui.dialogs.choosing import ask_file, ask_new_file, dropped_path
-from moca_gui.dialogs.errors import UNEXPECTED_HINT
+from moca_gui.dialogs.errors import UNEXPECTED_HINT, hint_in_window
 from moca_gui.dialogs.terms import with_terms
 from moca_gui.dialogs.weights import WeightsDialog
 from moca_gui.jobs import Job, JobPool, JobState
@@ -204,7 +204,8 @@ class FineTuneDialog(QDialog):
     def show_error(self, error: BaseException | None) -> None:
         """Show what happened and what to try."""
         if isinstance(error, MocaError):
-            self._say(f"{error.message}\n{error.hint}".strip(), danger=True)
+            hint = hint_in_window(error, "Run > Weights shows the files and fetches them.")
+            self._say(f"{error.message}\n{hint}".strip(), danger=True)
         else:
             self._say(f"{type(error).__name__}: {error}\n{UNEXPECTED_HINT}", danger=True)
 

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QFileDialog
 from moca_core.errors import WeightsError
 from moca_core.models import licences
 from moca_core.models.registry import BUNDLES, bundle_row
+from moca_gui.dialogs.errors import ErrorDialog
 from moca_gui.dialogs.terms import TermsDialog
 from moca_gui.dialogs.weights import WeightsDialog
 from moca_gui.weights import ManagedWeights
@@ -69,6 +70,22 @@ def test_a_failed_fetch_says_why(dialog, weights, qtbot):
     qtbot.mouseClick(dialog.fetch_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(dialog.fetch_button.isVisible, timeout=2000)
     assert dialog.message.text() == "second.pt: no source answers\nUse a file you have."
+
+
+def test_a_failed_fetch_names_the_buttons_and_no_command(dialog, weights, qtbot):
+    weights.error = WeightsError("second.pt: no source", "Run `moca weights get` again.")
+    qtbot.mouseClick(dialog.fetch_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: "no source" in dialog.message.text(), timeout=3000)
+    assert "Fetch gets it" in dialog.message.text()
+    assert "`" not in dialog.message.text()
+
+
+def test_an_error_that_weights_remedy_names_their_button_and_no_command(window):
+    error = WeightsError("second.pt: not there", "Run `moca weights get`.")
+    window.dialogs.show_error("Can't run", error)
+    hint = window.findChild(ErrorDialog).hint.text()
+    assert hint.startswith("Press Weights")
+    assert "`" not in hint
 
 
 def test_closing_stops_the_fetch(dialog, weights, qtbot):
@@ -131,7 +148,7 @@ def test_a_real_fetch_without_a_network_says_what_to_do(
     words = dialog.message.text()
     assert f"{LACKING} can't be fetched" in words
     assert "isn't reached" in words
-    assert "moca weights import" in words
+    assert "Use a file I have" in words
     assert dialog.fetch_button.isVisible()
 
 
