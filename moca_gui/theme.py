@@ -169,9 +169,11 @@ QAbstractSpinBox::up-arrow {{ border-bottom: 5px solid {dim}; }}
 QAbstractSpinBox::down-arrow {{ border-top: 5px solid {dim}; }}
 QCheckBox {{ border: 1px solid transparent; border-radius: 4px; padding: 2px; }}
 QCheckBox:focus {{ border-color: {accent}; }}
-QCheckBox::indicator {{ width: 13px; height: 13px; background: {base}; border: 1px solid {dim};
+QCheckBox::indicator, QTableView::indicator {{ width: 13px; height: 13px;
+    background: {base}; border: 1px solid {dim};
     border-radius: 3px; }}
-QCheckBox::indicator:checked {{ width: 7px; height: 7px; background: {on_accent};
+QCheckBox::indicator:checked, QTableView::indicator:checked {{ width: 7px; height: 7px;
+    background: {on_accent};
     border: 4px solid {accent}; }}
 QCheckBox::indicator:disabled {{ background: {panel}; border-color: {border}; }}
 QTabWidget::pane {{ background: {panel}; border: 1px solid {border}; border-radius: 5px;
