@@ -205,6 +205,7 @@ def test_maps_in_memory_are_exported(clip, tmp_path):
         assert archive["all_frames"].tolist() == list(EVERY)
 
 
+@pytest.mark.parametrize("name", ["png", "coco", "avsbench", "npz"])
 def test_the_record_tells_thresholds_and_configuration(name, farm, tmp_path):
     write(name, farm, tmp_path / "out")
     record = json.loads((tmp_path / "out" / "moca.json").read_text())

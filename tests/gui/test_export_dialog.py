@@ -248,8 +248,10 @@ def held(monkeypatch):
         events = real(clips, out, settings)
         for _ in range(5):
             yield next(events)
+        done = 5
         while not gate.wait(0.02):
-            yield StageEvent("Waiting", 5, 60)
+            yield StageEvent("Waiting", done, 60)
+            done = min(done + 1, 30)
         yield from events
 
     monkeypatch.setattr("moca_core.export.png.write", write)
@@ -259,11 +261,13 @@ def held(monkeypatch):
 def test_it_shows_how_far_it_is_goes_on_when_closed_and_keeps_what_was(full, clip, qtbot, held):
     dialog = show(qtbot, full)
     click(qtbot, dialog.start_button)
-    qtbot.waitUntil(lambda: dialog.state.text().startswith("Waiting, 5 of 60"), timeout=3000)
+    qtbot.waitUntil(lambda: dialog.state.text().startswith("Waiting, 30 of 60"), timeout=5000)
+    assert dialog.state.text().endswith(" left")
     assert dialog.bar.isVisible()
-    assert (dialog.bar.value(), dialog.bar.maximum()) == (5, 60)
+    assert (dialog.bar.value(), dialog.bar.maximum()) == (30, 60)
     assert not dialog.formats.isEnabled()
-    assert full.exporting.strip.text.full_text.startswith("Export: Waiting")
+    assert full.exporting.strip.text.full_text.startswith("Export: Waiting, ")
+    assert full.exporting.strip.text.full_text.endswith(" left")
     click(qtbot, dialog.close_button)
     assert full.exporting.work.active
     assert full.exporting.strip.isVisible()
