@@ -80,14 +80,14 @@ class ObjectEdits(QObject):
 
     def accept(self) -> None:
         """Agree to the chosen objects."""
-        numbers = self._panel.numbers
+        numbers = tuple(self._panel.numbers)
         frames = self._with_any("scope_objects", numbers)
         make = partial(edits.accept, numbers=numbers)
         self._make("scope_objects", f"accept {_listed(numbers)}", frames, make)
 
     def reject(self) -> None:
         """Take the chosen objects out: they don't sound."""
-        numbers = self._panel.numbers
+        numbers = tuple(self._panel.numbers)
         frames = self._with_any("scope_objects", numbers)
         make = partial(edits.reject, numbers=numbers)
         self._make("scope_objects", f"reject {_listed(numbers)}", frames, make)
@@ -105,7 +105,7 @@ class ObjectEdits(QObject):
 
     def merge(self) -> None:
         """Make the chosen objects one; it keeps number and name of the one chosen first."""
-        numbers = self._panel.numbers
+        numbers = tuple(self._panel.numbers)
         frames = self._with_any("scope_names", numbers)
         make = partial(edits.merge, numbers=numbers, name=edits.name_of(frames, numbers[0]))
         self._make("scope_names", f"merge {_listed(numbers)}", frames, make)

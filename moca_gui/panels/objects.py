@@ -161,10 +161,18 @@ class ObjectsPanel(QWidget):
                 if self._number(row) in self.numbers:
                     model.select(self.table.model().index(row, 0), _SELECT)
 
+    def bring_up(self) -> None:
+        """Show the dock that it is in, in front of its neighbours."""
+        dock = self.parentWidget()
+        assert dock is not None
+        dock.show()
+        dock.raise_()
+
     def edit_name(self, number: int) -> bool:
         """Let the name of an object be changed; False if the frame doesn't have it."""
         for row in range(self.table.rowCount()):
             if self._number(row) == number:
+                self.bring_up()
                 self.table.setFocus()
                 self.table.edit(self.table.model().index(row, 0))
                 return True

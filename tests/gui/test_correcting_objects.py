@@ -218,6 +218,14 @@ def test_f2_renames_in_the_whole_clip(run, qtbot):
     assert rows(run)[0] == ("dog", "found")
 
 
+def test_renaming_brings_the_panel_up(run, qtbot):
+    run.docks["Objects"].hide()
+    run.session.select(2)
+    qtbot.keyClick(run, KEY.Key_F2)
+    assert run.objects.isVisible()
+    assert editor_of(run).text() == "person"
+
+
 def test_a_double_click_renames_and_escape_leaves_the_name(run, qtbot):
     table = run.objects.table
     place = table.visualItemRect(table.item(1, 0)).center()
