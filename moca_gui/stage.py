@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QObject
 from PySide6.QtGui import QGuiApplication
 
-from moca_core.annotations.model import PackedObject, PackedResult
+from moca_core.annotations.model import PackedObject, PackedProposal, PackedResult
 from moca_gui.panels.inspector import Inspector
 from moca_gui.panels.proposals import ProposalsPanel
 from moca_gui.session import Session
@@ -36,6 +36,7 @@ class Stage(QObject):
         self._inspector, self._proposals = inspector, proposals
         self._side_by_side = False
         self._pixel: Pixel | None = None  # under the cursor
+        self._marked: PackedProposal | None = None
         self._crops: dict[PackedObject, NDArray[np.bool_]] = {}  # masks of the frame on screen
         for signal in (session.clip_changed, session.frame_changed, session.objects_changed):
             signal.connect(self.refresh)
@@ -108,10 +109,12 @@ class Stage(QObject):
                 view.set_opacity(view.mask_opacity, value)
 
     def _mark(self) -> None:
-        """Draw a line around the proposal that is chosen in its panel."""
-        found = self._proposals.proposal
-        for view in self._views:
-            view.mark(() if found is None else found.outlines)
+        """Draw a line around the proposal that is chosen, else around the one under the cursor."""
+        found = self._proposals.proposal or self._proposal_at(self._pixel)
+        if found is not self._marked:
+            self._marked = found
+            for view in self._views:
+                view.mark(() if found is None else found.outlines)
 
     # -- the cursor ---------------------------------------------------------------------------
 
@@ -124,6 +127,7 @@ class Stage(QObject):
         values = [view.map_value() for view in self._views]
         value = next((value for value in values if value is not None), None)
         self._inspector.show_cursor(self._pixel, self._object_text(), value)
+        self._mark()
 
     def _object_text(self) -> str:
         """The object under the cursor with its score; empty where there is none."""
@@ -141,12 +145,17 @@ class Stage(QObject):
         return ""
 
     def _on_pressed(self, pixel: Pixel | None) -> None:
-        """A click on a proposal that is shown chooses it."""
+        """A click on a proposal that is shown chooses it, one beside them none."""
+        if self._inspector.chosen.name == "proposals" and pixel is not None:
+            found = self._proposal_at(pixel)
+            self._proposals.choose(0 if found is None else found.number)
+
+    def _proposal_at(self, pixel: Pixel | None) -> PackedProposal | None:
+        """The proposal that is shown at a pixel, the smallest if there are several."""
         if self._inspector.chosen.name != "proposals" or pixel is None:
-            return
-        for view in self._views:
-            if view.map_title:
-                self._proposals.choose(int(view.value_at(pixel) or 0))
+            return None
+        values = [view.value_at(pixel) for view in self._views if view.map_title]
+        return self._proposals.model.find(int(values[0] or 0)) if values else None
 
     # -- slots of actions ---------------------------------------------------------------------
 

@@ -88,10 +88,9 @@ class ProposalModel(QAbstractTableModel):
         self._arrange()
         self.endResetModel()
 
-    def row_of(self, number: int) -> int | None:
-        """Where a proposal stands; None if it isn't here."""
-        numbers = [item.number for item in self.rows]
-        return numbers.index(number) if number in numbers else None
+    def find(self, number: int) -> PackedProposal | None:
+        """The proposal with that number, if it is here."""
+        return next((item for item in self.rows if item.number == number), None)
 
     def _arrange(self) -> None:
         column, order = self._order
@@ -253,12 +252,12 @@ class ProposalsPanel(QWidget):
 
     def choose(self, number: int) -> None:
         """Choose a proposal by its number; none if the frame has no such one."""
-        row = self.model.row_of(number)
-        if row is None:
+        found = self.model.find(number)
+        if found is None:
             self.table.clearSelection()
             return
         select = QItemSelectionModel.SelectionFlag.ClearAndSelect
-        index = self.model.index(row, 0)
+        index = self.model.index(self.model.rows.index(found), 0)
         rows = select | QItemSelectionModel.SelectionFlag.Rows
         self.table.selectionModel().setCurrentIndex(index, rows)
         self.table.scrollTo(index)

@@ -131,6 +131,27 @@ def test_a_click_in_the_frame_chooses_the_row(qtbot, window, open_clip):
     assert view.marked.isEmpty()
 
 
+def test_the_proposal_under_the_cursor_is_outlined_until_one_is_chosen(qtbot, window, open_clip):
+    shown(qtbot, window, open_clip)
+    view = window.view
+    point(qtbot, view, 10, 10)
+    assert view.marked.isEmpty()  # the masks are shown
+    qtbot.keyClick(window, Qt.Key.Key_6)
+    point(qtbot, view, 50, 10)
+    assert view.marked.right() == pytest.approx(62)
+    point(qtbot, view, 10, 11)
+    assert view.marked.right() == pytest.approx(30)
+    qtbot.keyClick(window, Qt.Key.Key_2)  # under the resting cursor
+    assert view.marked.isEmpty()
+    qtbot.keyClick(window, Qt.Key.Key_6)
+    qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=at(view, 10, 11))
+    point(qtbot, view, 50, 10)
+    assert view.marked.right() == pytest.approx(30)
+    qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=at(view, 50, 40))
+    point(qtbot, view, 50, 41)
+    assert view.marked.isEmpty()
+
+
 def test_a_frame_decided_otherwise_keeps_the_chosen_proposal(qtbot, window, open_clip, segmenter):
     shown(qtbot, window, open_clip)
     window.proposals.choose(2)
