@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from moca_gui.session import Session
 
 _SLIDER_PX = 110
+_APPLY_CHARS = 26
 
 
 class ToolsBar(QWidget):
@@ -77,7 +78,7 @@ class ToolsBar(QWidget):
         self.text = ElidedLabel("What the tool does", greedy=True)
         self.text.setObjectName("dim")
         prompts = self._prompts
-        self.next = _plain("Next mask", "Another mask that the point may mean (Tab, wheel)")
+        self.next = _plain("Next", "Another mask that the point may mean (Tab, wheel)")
         self.next.clicked.connect(lambda: prompts.next_mask())
         self.apply = _plain("Apply", "")
         self.apply.clicked.connect(lambda: prompts.apply())
@@ -109,9 +110,12 @@ class ToolsBar(QWidget):
         if not pending:
             return
         goal = self._target.text
-        self.apply.setText(f"Apply to {goal}")
+        whole = f"Apply to {goal}"
+        mode = Qt.TextElideMode.ElideRight  # a long name doesn't widen the window
+        room = self.fontMetrics().averageCharWidth() * _APPLY_CHARS
+        self.apply.setText(self.fontMetrics().elidedText(whole, mode, room))
         self.apply.setToolTip(f"Give the mask to {goal} (Enter); to a new object: Shift+Enter")
-        self.apply.setAccessibleName(self.apply.text())
+        self.apply.setAccessibleName(whole)
 
     def _pending_text(self) -> str:
         prompts = self._prompts
@@ -120,10 +124,9 @@ class ToolsBar(QWidget):
         mask = prompts.mask
         if mask is None:
             return "No mask yet"
-        text = f"Predicted IoU {mask.score:.2f}"
-        if len(prompts.meant) > 1:
-            text += f", mask {prompts.at + 1} of {len(prompts.meant)}"
-        return text
+        count = len(prompts.meant)
+        which = f", {prompts.at + 1} of {count}" if count > 1 else ""
+        return f"IoU {min(mask.score, 1.0):.2f}{which}"  # predicted ones go beyond
 
 
 def _button(action: QAction) -> QToolButton:

@@ -65,10 +65,12 @@ class Canvas(QObject):
 
     @property
     def covered(self) -> int | None:
-        """The object that is painted on, which is drawn here as it will be."""
+        """The object that is painted on, or would get the pending mask: shown as it will be."""
         stroke = self._tool.stroke
-        here = stroke is not None and stroke.frame.frame == self._session.frame
-        return stroke.item.number if stroke is not None and here else None
+        if stroke is not None and stroke.frame.frame == self._session.frame:
+            return stroke.item.number
+        pending = self._prompts.shown and self._pending is not None
+        return self._session.selected if pending else None
 
     def press(self, event: QMouseEvent) -> None:
         """A button went down."""
@@ -166,7 +168,7 @@ class Canvas(QObject):
         stroke = self._tool.stroke
         painter.save()
         self._to_frame(painter, rect)
-        if stroke is not None and self.covered is not None:
+        if stroke is not None and stroke.frame.frame == self._session.frame:
             smooth = self._view.scale * self._view.devicePixelRatioF() < SQUARES_FROM
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, smooth)
             painter.drawImage(QPointF(0, 0), stroke.image)
