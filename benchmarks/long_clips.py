@@ -170,9 +170,16 @@ def window_rows(clip: Path, results: int) -> Iterator[Row]:
     yield Row("window held up meanwhile, 99 % within", (percentile(gaps, 0.99),), "ms")
     yield Row("memory", (resident_mib(),), "MiB")
     measured = Measured(window, presented)
+    places = np.linspace(0, window.session.clip.frame_count - 1, results, dtype=int).tolist()
+    sought = random.Random(0).sample(places, SEEKS)
     yield from measured.rows("no results")
-    yield from measured.add(results)
+    yield from measured.seeks(sought, "no results")
+    for _ in measured.add(sought):
+        pass
+    yield from measured.seeks(sought, f"{SEEKS} results")
+    yield from measured.add(places)
     yield from measured.rows(f"{results} results")
+    yield from measured.seeks(sought, f"{results} results")
     yield Row("memory with results", (resident_mib(),), "MiB")
     window.close()
     app.processEvents()
@@ -186,7 +193,7 @@ class Measured:
         self.presented = presented
 
     def rows(self, with_what: str) -> Iterator[Row]:
-        """Panning at three zooms, zooming, the results row alone, and seeks."""
+        """Panning at three zooms, zooming, and the results row alone."""
         axis = self.window.timeline.axis
         for span_s in (0.9 * axis.duration_s, 600.0, 10.0):
             axis.set_view(0.0, span_s)
@@ -208,8 +215,6 @@ class Measured:
         yield from frames(
             f"results row alone, {with_what}", [self.turn(row.redraw) for _ in range(STEPS // 5)]
         )
-        self.settle()
-        yield from self.seeks(with_what)
 
     def turn(self, action: Callable[[], Any]) -> tuple[float, float]:
         """Milliseconds of an action with the painting that follows: wall, and this thread's."""
@@ -227,13 +232,13 @@ class Measured:
         pump(0.3)
         wait_for(lambda: self.window.pool.titles == ["frames"])
 
-    def seeks(self, with_what: str) -> Iterator[Row]:
-        """Random frames to the screen, the same ones each time."""
+    def seeks(self, sought: list[int], with_what: str) -> Iterator[Row]:
+        """Frames to the screen, the same ones each time, with the masks of these results."""
         from moca_gui.play import pump, wait_for
 
-        count = self.window.session.clip.frame_count
+        self.settle()
         found = []
-        for frame in random.Random(0).choices(range(count), k=SEEKS):
+        for frame in sought:
             began, used = time.perf_counter(), time.thread_time()
             self.window.player.seek(frame)
             wait_for(lambda frame=frame: self.presented.frame == frame)
@@ -242,8 +247,8 @@ class Measured:
         wall, cpu = zip(*found, strict=True)
         yield Row(f"seek, {with_what}", wall, "ms", cpu=cpu)
 
-    def add(self, count: int) -> Iterator[Row]:
-        """Results with two objects each, some empty, spread over the clip."""
+    def add(self, places: list[int]) -> Iterator[Row]:
+        """Results at these frames, most with two objects, some empty."""
         from moca_core.annotations.model import pack
         from moca_gui.play import TURNS, moving_result
 
@@ -251,11 +256,11 @@ class Measured:
         clip = session.clip
         turns = [pack(moving_result(clip, turn)) for turn in range(TURNS)]
         wall = []
-        for number, frame in enumerate(np.linspace(0, clip.frame_count - 1, count, dtype=int)):
+        for number, frame in enumerate(places):
             same = turns[number % TURNS]
             objects = same.objects if number % 7 else ()
             result = replace(
-                same, frame=int(frame), time_s=clip.time_of(frame), objects=objects, key=True
+                same, frame=frame, time_s=clip.time_of(frame), objects=objects, key=True
             )
             began = time.perf_counter()
             session.add_result(result)

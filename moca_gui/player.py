@@ -170,7 +170,7 @@ class Player(QObject):
         waits = beyond and clip is not None and not clip.indexed
         self._awaited = action if waits else None
         if waits:
-            self.session.note("That part of the clip is still being indexed: it is shown then.")
+            self.session.note("That is still being indexed, and shown as soon as it is known.")
         return waits
 
     def _on_grown(self) -> None:

@@ -263,6 +263,22 @@ def test_a_clip_that_was_counted_wrongly_is_opened_anew(growing, qtbot):
     assert window.session.clip.indexed
 
 
+def test_a_clip_with_a_project_opens_whole(growing, tmp_path, qtbot):
+    """The project may speak of any frame."""
+    reader, window = growing
+    reader.gate.set()
+    qtbot.waitUntil(lambda: window.session.clip.indexed, timeout=2000)
+    window.player.seek(49)
+    qtbot.waitUntil(lambda: window.session.frame == 49, timeout=2000)
+    window.actions_by_name["save"].trigger()
+    project = tmp_path / "clip.moca.json"
+    qtbot.waitUntil(project.exists, timeout=5000)
+    with qtbot.waitSignal(window.opened, timeout=5000):
+        window.open_path(tmp_path / "clip.mp4")
+    assert reader.patience == [0.3, math.inf]
+    assert window.session.frame == 49
+
+
 def test_another_clip_ends_the_search_in_the_one_before(growing, open_clip, qtbot):
     _, window = growing
     qtbot.waitUntil(lambda: "index" in window.pool.titles, timeout=2000)
