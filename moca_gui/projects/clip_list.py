@@ -29,10 +29,11 @@ from moca_gui.projects.part import Projects
 from moca_gui.projects.saver import State
 from moca_gui.session import Session
 from moca_gui.settings import WindowState
+from moca_gui.theme import px
 
 TITLE = "Clips"
 _LEAST_PX, _ROW_PX = 220, 26
-_SIZE_PX = QSize(290, 400)
+_WIDTH_PX, _HEIGHT_PX = 290, 400
 
 
 class ClipList(QWidget):
@@ -96,7 +97,7 @@ class ClipList(QWidget):
         layout.addWidget(self.filter)
         layout.addWidget(self.table, 1)
         layout.addLayout(row)
-        self.setMinimumWidth(_LEAST_PX)
+        self.setMinimumWidth(px(_LEAST_PX))
 
     def _make_dock(self) -> QDockWidget:
         dock = QDockWidget(TITLE, self._window)
@@ -108,7 +109,7 @@ class ClipList(QWidget):
         return dock
 
     def sizeHint(self) -> QSize:
-        return _SIZE_PX
+        return QSize(px(_WIDTH_PX), _HEIGHT_PX)
 
     def show_dock(self) -> None:
         """Show the list where there is more than one clip, and only there."""
@@ -234,7 +235,7 @@ def _table(model: QSortFilterProxyModel) -> QTableView:
     table.setModel(model)
     table.setAccessibleName("Clips of the folder")
     table.verticalHeader().hide()
-    table.verticalHeader().setDefaultSectionSize(_ROW_PX)
+    table.verticalHeader().setDefaultSectionSize(px(_ROW_PX))
     table.setShowGrid(False)
     table.setWordWrap(False)
     table.setTabKeyNavigation(False)
