@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLineEdit, QPushButton
 
 from moca_core.annotations.model import DRAWN, FOUND, pack
+from moca_core.config import SegmentConfig
 from moca_core.errors import WeightsError
 from moca_gui.correcting.target import NAMELESS
 from moca_gui.dialogs.errors import ErrorDialog
@@ -774,6 +776,26 @@ def test_the_encoders_of_a_run_are_shared_and_another_sam_is_another_model(
     assert prompting.loads[-1][0].sam == "vit_b"
     assert prompting.loads[-1][1] is None
     assert len(prompting.embedded) == 2
+
+
+def test_prompts_take_the_sam_that_is_in_memory_or_load_it_alone(monkeypatch):
+    from moca_core.models import sam as sams
+    from moca_gui.correcting.prompt_worker import LocalPrompting
+
+    loaded = []
+    monkeypatch.setattr(sams, "load_sam", lambda name, device: loaded.append(name) or "own")
+    source, config = LocalPrompting(), SegmentConfig(sam="mobile")
+    alone = source.load(config, None, None)
+    assert alone.sam == "own"
+    assert source.load(config, None, alone) is alone
+    loading = SimpleNamespace(sam=None)  # a run that isn't that far yet
+    assert source.load(config, loading, alone) is alone
+    run = SimpleNamespace(sam="the run's")
+    shared = source.load(config, run, alone)
+    assert shared.sam == "the run's"
+    assert source.load(config, run, shared) is shared
+    assert source.load(config, None, shared) is shared
+    assert loaded == ["mobile"]
 
 
 def test_the_model_leaves_the_memory_with_the_clip(window, open_clip, qtbot):
