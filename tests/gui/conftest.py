@@ -13,7 +13,8 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from gui_fakes import FakeReader, FakeSegmenter, FakeWeights, fake_sound
+from gui_fakes import MARKED, FakeReader, FakeSegmenter, FakeWeights, fake_sound
+from prompt_fakes import FakePrompting
 from tuning_fakes import FakeTuning
 
 
@@ -146,3 +147,31 @@ def ready(dialog: Any, data: Path, qtbot: Any) -> Any:
     dialog.draft.set("iterations", 6)
     dialog.draft.set("validate_every", 2)
     return dialog
+
+
+@pytest.fixture
+def prompting(services: dict[str, Any]) -> FakePrompting:
+    """The stand-in of the SAM that answers prompts."""
+    services["prompting"] = FakePrompting()
+    return services["prompting"]
+
+
+@pytest.fixture
+def marked_window(
+    prompting: FakePrompting,
+    make_window: Callable[[], Any],
+    open_clip: Callable[..., None],
+    segmenter: FakeSegmenter,
+    qtbot: Any,
+) -> Any:
+    """A window at a frame with a dog (1) and a person (2)."""
+    from moca_core.annotations.model import pack
+
+    window = make_window()
+    window.resize(1100, 800)
+    open_clip(window)
+    window.session.add_result(pack(segmenter.result(MARKED)))
+    window.player.seek(MARKED)
+    qtbot.waitUntil(lambda: window.session.frame == MARKED)
+    window.view.setFocus()
+    return window

@@ -32,6 +32,8 @@ from moca_gui.sound import SoundPart, Spectrum
 from moca_gui.weights import FetchProgress, WeightRow
 
 WIDTH, HEIGHT, FPS, COUNT = 64, 48, 25.0, 50
+MARKED = 21
+"""A frame in which the method's stand-in finds both objects."""
 
 
 def number_frame(index: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:

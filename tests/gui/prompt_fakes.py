@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from gui_fakes import HEIGHT, WIDTH, disc
 
 from moca_core.annotations.prompt import Prompt
-from moca_core.annotations.prompting import Answer
 
 RADII = (8, 4, 14)
 """Of the masks that a single point may mean, the likeliest first."""
@@ -48,7 +48,7 @@ class FakePrompter:
         self._frames.add(frame)
         self._source.embedded.append((frame, tuple(int(x) for x in rgb[0, 0])))
 
-    def ask(self, frame: Hashable, prompt: Prompt) -> Answer:
+    def ask(self, frame: Hashable, prompt: Prompt) -> SimpleNamespace:
         source = self._source
         if source.gate is not None:
             source.gate.wait()
@@ -67,4 +67,4 @@ class FakePrompter:
             if not point.on:
                 masks = [mask & ~disc(HEIGHT, WIDTH, point.x, point.y, 3) for mask in masks]
         ious = np.linspace(0.9, 0.5, len(masks), dtype=np.float32)
-        return Answer(np.stack(masks), ious)
+        return SimpleNamespace(masks=np.stack(masks), ious=ious)
