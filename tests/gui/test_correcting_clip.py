@@ -16,7 +16,9 @@ from correcting_fakes import (
     show_results,
 )
 from gui_fakes import FakeReader
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, QPoint, Qt
+from PySide6.QtGui import QHelpEvent
+from PySide6.QtWidgets import QApplication, QToolTip
 
 from moca_core.annotations import edits
 from moca_core.annotations.history import Edit
@@ -225,3 +227,9 @@ def test_tool_tips_say_corrected_by_hand_and_explain_the_marks(run):
     assert row.describe(3) == "Frame 3 (corrected by hand): dog 0.83 accepted, person 0.41"
     assert "corrected by hand" in row.legend
     assert row.accessibleDescription() == row.legend
+    for x, text in ((10, row.legend), (row.x_of(3.5 / 25), row.describe(3))):
+        place = QPoint(round(x), 10)
+        event = QHelpEvent(QEvent.Type.ToolTip, place, row.mapToGlobal(place))
+        QApplication.sendEvent(row, event)
+        assert QToolTip.text() == text
+    QToolTip.hideText()
