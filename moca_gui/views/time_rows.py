@@ -18,6 +18,7 @@ from moca_gui.timecode import format_time
 from moca_gui.views.time_row import NUDGE_PX, Span, TimeRow, small_font
 
 _SLIT_PX = (5, 8)  # of a corrected frame's cell, from the lower edge
+_HOLLOW = CORRECTED + 1  # the inside of a stretch of empty frames
 TOP_LEVEL = 1.04  # at the upper edge of a waveform; its lower edge is the negative
 
 
@@ -128,8 +129,14 @@ def paint_wave(
     core = (level <= 0.5 * high[None]) & (level >= 0.5 * low[None])
     outer, inner = (np.uint32(QColor(c).rgba()) for c in (theme.wave, theme.wave_rms))
     pixels = np.where(core, inner, np.where(inside, outer, np.uint32(0)))
+    paint_pixels(painter, plot, pixels)
+
+
+def paint_pixels(painter: QPainter, plot: QRectF, pixels: NDArray[np.uint32]) -> None:
+    """Paint (rows, columns) colours, 0 where nothing is painted, over the whole of `plot`."""
     # The image borrows this memory, so the array has to outlive it.
     pixels = np.ascontiguousarray(pixels)
+    rows, columns = pixels.shape
     image = QImage(
         pixels.data, columns, rows, 4 * columns, QImage.Format.Format_ARGB32_Premultiplied
     )
@@ -159,26 +166,27 @@ class ResultsRow(TimeRow):
         ratio = self.devicePixelRatioF()
         columns = max(ceil(self.plot.width() * ratio), 1)
         times_s = clip.reader.info.times_s
-        for first, last, state in runs(column_states(states, times_s, self.view_s, columns)):
-            if state != NOT_RUN:
-                left, right = (self.plot.left() + at / ratio for at in (first, last + 1))
-                self._paint_cell(painter, left, right, state)
+        found = column_states(states, times_s, self.view_s, columns)
+        found[insides(found, EMPTY, round(ratio))] = _HOLLOW
+        paint_pixels(painter, self.plot, self._shapes(ratio)[:, found])
         self._paint_keys(painter)
 
-    def _paint_cell(self, painter: QPainter, left: float, right: float, state: int) -> None:
+    def _shapes(self, ratio: float) -> NDArray[np.uint32]:
+        """(rows, states) colours of a column of pixels, from top to bottom, by its state."""
         height = self.height()
-        if state == CORRECTED:
-            colour = QColor(self.theme.corrected)
-            painter.fillRect(QRectF(left, 0, right - left, height - _SLIT_PX[1]), colour)
-            painter.fillRect(QRectF(left, height - _SLIT_PX[0], right - left, _SLIT_PX[0]), colour)
-        elif state == MASKS:
-            painter.fillRect(QRectF(left, 3, right - left, height - 6), QColor(self.theme.accent))
-        elif state == EMPTY:
-            top = height - 9
-            painter.fillRect(QRectF(left, top, right - left, 6), QColor(self.theme.empty))
-            inner = QRectF(left + 1, top + 1, right - left - 2, 4)
-            if inner.width() > 0:
-                painter.fillRect(inner, QColor(self.theme.base))
+        y = (np.arange(round(height * ratio)) + 0.5) / ratio
+        low = (y >= height - 9) & (y < height - 3)
+        inner = (y >= height - 8) & (y < height - 4)
+        slit = (y >= height - _SLIT_PX[1]) & (y < height - _SLIT_PX[0])
+        shapes = np.zeros((len(y), _HOLLOW + 1), np.uint32)
+        for state, there, colour in (
+            (MASKS, (y >= 3) & (y < height - 3), self.theme.accent),
+            (CORRECTED, ~slit, self.theme.corrected),
+            (EMPTY, low, self.theme.empty),
+            (_HOLLOW, low & ~inner, self.theme.empty),
+        ):
+            shapes[there, state] = QColor(colour).rgba()
+        return shapes
 
     def _paint_keys(self, painter: QPainter) -> None:
         """A notch at each key frame, where there is room to tell them apart."""
@@ -238,15 +246,12 @@ def column_states(
     return np.where(stop > 0, found, NOT_RUN).astype(np.uint8)  # 0: before the first frame
 
 
-def runs(states: NDArray[np.uint8]) -> Iterator[tuple[int, int, int]]:
-    """Yield (first, last, state) of each stretch of equal values.
+def insides(states: NDArray[np.uint8], state: int, edge: int) -> NDArray[np.bool_]:
+    """Where `state` lies at least `edge` columns from both ends of its stretch.
 
-    >>> list(runs(np.array([0, 2, 2, 1], np.uint8)))
-    [(0, 0, 0), (1, 2, 2), (3, 3, 1)]
+    >>> insides(np.array([1, 1, 1, 0, 1, 1], np.uint8), 1, 1).tolist()
+    [False, True, False, False, False, False]
     """
-    edges = np.flatnonzero(np.diff(states)) + 1
-    starts = [0, *edges.tolist()]
-    stops = [*edges.tolist(), len(states)]
-    for start, stop in zip(starts, stops, strict=True):
-        if stop > start:
-            yield start, stop - 1, int(states[start])
+    there = np.pad(states == state, edge)  # nothing lies beyond the first and the last column
+    windows = np.lib.stride_tricks.sliding_window_view(there, 2 * edge + 1)
+    return np.asarray(windows.all(axis=1))

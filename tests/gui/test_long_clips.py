@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from gui_fakes import COUNT, FPS, FakeReader
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor
 
 from moca_core.annotations.model import PackedResult
 from moca_gui.dialogs.goto import GoToDialog
 from moca_gui.kept import KeptResults
 from moca_gui.results import CORRECTED, EMPTY, MASKS, NOT_RUN
-from moca_gui.views.time_rows import ResultsRow, column_states
+from moca_gui.views.time_rows import ResultsRow, column_states, insides
 
 TWO_HOURS = 180_000  # frames at the 25 a second of the stand-in clip
 
@@ -56,6 +57,13 @@ def test_columns_before_the_first_frame_are_not_run():
     assert found == [NOT_RUN, NOT_RUN, MASKS, MASKS, EMPTY, EMPTY]
 
 
+def test_the_inside_of_a_stretch_begins_after_its_edge():
+    states = np.array([2, 1, 1, 1, 1, 1, 2, 1, 1], np.uint8)
+    assert np.flatnonzero(insides(states, 1, 1)).tolist() == [2, 3, 4]
+    assert np.flatnonzero(insides(states, 1, 2)).tolist() == [3]
+    assert np.flatnonzero(insides(np.ones(5, np.uint8), 1, 1)).tolist() == [1, 2, 3]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_columns_as_one_by_one(seed: int):
     rng = np.random.default_rng(seed)
@@ -69,22 +77,22 @@ def test_columns_as_one_by_one(seed: int):
         assert found == states[there].max()
 
 
-def test_the_results_row_paints_no_more_cells_than_it_has_columns(long_window, monkeypatch):
+def test_the_results_row_looks_at_no_frame_by_itself(long_window, monkeypatch):
     """A result at every sixth frame, so that each is a cell of its own."""
     fill(long_window, 6)
     row = long_window.timeline.results
-    asked, painted = [], []
+    asked = []
     reader = long_window.session.clip.reader
     time_of = reader.time_of
     monkeypatch.setattr(reader, "time_of", lambda frame: asked.append(frame) or time_of(frame))
-    monkeypatch.setattr(ResultsRow, "_paint_cell", lambda *cell: painted.append(cell))
     width = row.plot.width() * row.devicePixelRatioF()
     for start, stop in ((0.0, 7200.0), (1000.0, 1600.0), (1000.0, 1001.0)):
         long_window.timeline.axis.set_view(start, stop)
         asked.clear()
-        painted.clear()
-        row.grab()
-        assert 0 < len(painted) <= width
+        picture = row.grab().toImage()
+        rim = round((row.height() - 9) * picture.devicePixelRatio())
+        line = {picture.pixelColor(x, rim).name() for x in range(picture.width())}
+        assert QColor(long_window.theme.empty).name() in line, "the results are seen"
         assert len(asked) < width  # key frames have their notches where there is room
     assert len(asked) > 3, "the nearest view shows its key frames"
 

@@ -16,7 +16,7 @@ from moca_gui.colormaps import table
 from moca_gui.sound import SoundPart
 from moca_gui.theme import THEMES
 from moca_gui.views.sound_rows import band_hz
-from moca_gui.views.time_rows import TOP_LEVEL, runs, ticks
+from moca_gui.views.time_rows import TOP_LEVEL, ticks
 
 
 def point(row, time_s):
@@ -161,9 +161,7 @@ def test_results_row_describes_a_frame(window, open_clip, qtbot):
     assert row.describe(19) == "Frame 19 (followed by motion): silent"
 
 
-def test_runs_and_ticks():
-    assert list(runs(np.array([], np.uint8))) == []
-    assert list(runs(np.array([1, 1, 0], np.uint8))) == [(0, 1, 1), (2, 2, 0)]
+def test_ticks():
     assert [label for _, label in ticks((0.0, 10.0), 5)] == [
         "00:00",
         "00:02",
