@@ -145,7 +145,6 @@ def write_bad(kind: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["zero", "text", "folder", "audio", "missing"])
 def test_what_cant_be_opened_is_said_and_the_clip_stays(window, open_in, qtbot, tmp_path, kind):
-    from moca_core.errors import MocaError
     from moca_gui.dialogs.errors import ErrorDialog
 
     open_in(window, write_clip(tmp_path / "good.mp4", audio=False))
