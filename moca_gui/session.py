@@ -114,8 +114,9 @@ class Session(QObject):
         results, labels : what its project has of the method in use; None where there is none.
         """
         self.clip = clip
-        self.results = results or ResultStore(clip.frame_count if clip else 0)
-        self.labels = labels or Labels()
+        frames = clip.frame_count if clip else 0
+        self.results = ResultStore(frames) if results is None else results
+        self.labels = Labels() if labels is None else labels
         self._shelf.clear()
         self._apart = NumbersApart(self.labels.frames)
         self.frame = 0

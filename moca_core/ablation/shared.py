@@ -14,6 +14,7 @@ from moca_core.errors import DeviceError, MocaError
 from moca_core.models.adapter import Adapter
 from moca_core.models.bundles import Bundle, Looking, adapter_of
 from moca_core.models.compute import out_of_memory
+from moca_core.models.sam import Sam
 from moca_core.pipeline.analysis import FrameAnalysis
 from moca_core.pipeline.hearing import Heard, Hearing, HearingSettings
 from moca_core.types import NoteEvent, RgbImage, StageEvent
@@ -96,6 +97,10 @@ class _View:
         self._shared, self._bundle, self._adapter = shared, shared.bundle, adapter
         self.names, self.rate_hz = self._bundle.names, self._bundle.rate_hz
         self.window_s = self._bundle.window_s
+
+    @property
+    def sam(self) -> Sam:
+        return self._bundle.sam
 
     def adapt(self, adapter: Adapter | None) -> None:
         self._adapter = adapter
