@@ -1,137 +1,117 @@
-"""Make the README's pictures of the window from the program itself, on its own demo clip.
+"""Make the pictures of the documentation from the program itself, on its own demo clip.
 
-    python tools/screenshots.py [FOLDER]
+    python tools/screenshots.py [FOLDER] [--scales 1 2] [--themes dark light] [--scenes NAME ...]
 
-Needs the weights of the compact bundle; runs offscreen. The results come from the real method and
-are kept in the cache, so a second call is quick.
+One picture a row of `tools/scenes.py`: NAME.png is dark, NAME-light.png light; those at twice the
+size end in `@2x`. Needs the weights of the compact bundle; runs offscreen. The results come from
+the real method and are kept in the cache, so a second call is quick.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-
-from PIL import Image
-from PySide6.QtCore import QEventLoop
-from PySide6.QtGui import QImage
-from PySide6.QtWidgets import QApplication
-
-from moca_core.paths import resource
-from moca_gui.main_window import MainWindow
-from moca_gui.theme import THEMES
-
 REPOSITORY = Path(__file__).resolve().parent.parent
-SIZE = (1080, 720)  # large enough to read, small enough for 400 kB in full colour
-PATIENCE_S = 3600.0
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tools")]
 
+from moca_core.paths import cache_dir  # noqa: E402
 
-@dataclass(frozen=True)
-class Picture:
-    """One file: what is on screen.
-
-    Attributes
-    ----------
-    name : of the file.
-    theme : dark or light.
-    second : of the clip.
-    overlay : what lies over the frame.
-    run_frame : run on the frame first, which keeps its maps.
-    """
-
-    name: str
-    theme: str
-    second: float
-    overlay: str = "masks"
-    run_frame: bool = False
-
-
-PICTURES = (
-    Picture("window.png", "dark", 1.2),
-    Picture("window-light.png", "light", 5.0),
-    Picture("inspector.png", "dark", 5.0, "evidence", run_frame=True),
-)
+PATIENCE_S = 3600.0  # for a run on a slow machine
+COLOURS = 256  # of a picture: enough for photographs this small, at a third of the bytes
 
 
 def main() -> int:
-    """Write the pictures; returns 0."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY / "docs" / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as home:
-        # Settings of its own: the pictures show the window as it comes.
-        os.environ["XDG_CONFIG_HOME"] = home
-        _make_all(folder)
+    """Write the pictures, each scale and theme by a process of its own; returns 0 if all did."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=REPOSITORY / "docs" / "images")
+    parser.add_argument("--scales", nargs="+", type=int, default=[1])
+    parser.add_argument("--themes", nargs="+", default=["dark", "light"])
+    parser.add_argument("--scenes", nargs="+", default=[], help="all by default")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.here:
+        return _make_all(options.folder, options.themes[0], options.scales[0], options.scenes)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    codes = [
+        _in_a_process(options.folder, theme, scale, options.scenes)
+        for scale in options.scales
+        for theme in options.themes
+    ]
+    return max(codes)
+
+
+def _in_a_process(folder: Path, theme: str, scale: int, scenes: list[str]) -> int:
+    # Settings of its own: the pictures show the program as it comes. Named, because it is seen.
+    home = Path(tempfile.gettempdir()) / "you"
+    clips = home / "clips"
+    clips.mkdir(parents=True, exist_ok=True)
+    try:
+        for name in ("demo.mp4", "kitchen.mp4", "street.mp4"):
+            shutil.copyfile(REPOSITORY / "resources" / "demo" / "demo.mp4", clips / name)
+        own = {
+            "HOME": str(home),
+            **{f"XDG_{name}_HOME": str(home / name.lower()) for name in ("CONFIG", "DATA")},
+            "MOCA_CACHE_DIR": str(cache_dir()),
+            "QT_SCALE_FACTOR": str(scale),
+        }
+        command = [
+            *(sys.executable, __file__, str(folder), "--here", "--themes", theme),
+            *("--scales", str(scale), *(["--scenes", *scenes] if scenes else [])),
+        ]
+        environment = {"QT_QPA_PLATFORM": "offscreen", **os.environ, **own}
+        return subprocess.run(command, env=environment, check=False).returncode
+    finally:
+        shutil.rmtree(home)
+
+
+def _make_all(folder: Path, theme: str, scale: int, names: list[str]) -> int:
+    from PySide6.QtWidgets import QApplication
+
+    app = QApplication(sys.argv[:1])
+    from scenes import SCENES, Stage
+
+    from moca_gui.main_window import MainWindow
+
+    window = MainWindow()
+    window.settings.set("theme", theme)
+    window.show()
+    stage = Stage(window, Path.home() / "clips", PATIENCE_S)
+    window.runner.failed.connect(lambda error, title: sys.stderr.write(f"{title}: {error}\n"))
+    ending = ("" if theme == "dark" else f"-{theme}") + (f"@{scale}x" if scale > 1 else "")
+    for scene in SCENES:
+        if names and scene.name not in names:
+            continue
+        stage.clear()
+        shown = scene.show(stage)
+        for _ in range(5):
+            app.processEvents()
+        path = folder / f"{scene.name}{ending}.png"
+        save_small(shown.grab().toImage(), path)
+        scene.end(stage)
+        sys.stdout.write(f"{path}: {path.stat().st_size // 1000} kB\n")
+        sys.stdout.flush()
+    stage.clear()
+    window.close()
     return 0
 
 
-def _make_all(folder: Path) -> None:
-    app = QApplication(sys.argv[:1])
+def save_small(image: object, path: Path) -> None:
+    """Write a `QImage` as a small PNG of few colours."""
+    from PIL import Image
+    from PySide6.QtGui import QImage
 
-    def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            if time.monotonic() > deadline:
-                raise TimeoutError("the window didn't get there")
-            app.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 50)
-
-    window = MainWindow()
-    window.resize(*SIZE)
-    window.show()
-    window.open_path(resource("demo/demo.mp4"))
-    wait(lambda: window.session.image is not None)
-    window.runner.failed.connect(lambda error, title: sys.stderr.write(f"{title}: {error}\n"))
-    window.runner.run_clip()
-    wait(lambda: window.runner.job is None)
-    for picture in PICTURES:
-        window.apply_theme(THEMES[picture.theme])
-        window.player.seek_time(picture.second)
-        wait(lambda: window.session.frame == window.player.target)
-        if picture.run_frame:
-            window.runner.run_frame()
-            wait(lambda: window.runner.job is None)
-        window.inspector.choose(picture.overlay)
-        wait(lambda: not {"waveform", "spectrogram"} & set(window.pool.titles))
-        window.status.show_note("")
-        app.processEvents()
-        path = folder / picture.name
-        save_small(window.grab().toImage(), path)
-        sys.stdout.write(f"{path}: {path.stat().st_size // 1000} kB\n")
-    _match(window, wait, folder / "match.png")
-    window.close()
-
-
-def _match(window: MainWindow, wait: Callable[[Callable[[], bool]], None], path: Path) -> None:
-    """The comparing window, with a place chosen and the neighbours of the frame."""
-    window.apply_theme(THEMES["dark"])
-    window.player.seek_time(1.2)
-    wait(lambda: window.session.frame == window.player.target)
-    window.actions_by_name["match"].trigger()
-    dialog = window.matching.dialog
-    assert dialog is not None
-    dialog.resize(1160, 740)
-    wait(lambda: dialog.compared is not None)
-    dialog.find_neighbours()
-    wait(lambda: dialog.strip.list.count() > 0 and dialog.strip.search.isVisible())
-    dialog.choose(0, (6, 2))
-    wait(lambda: dialog.compared is not None)
-    QApplication.processEvents()
-    save_small(dialog.grab().toImage(), path)
-    sys.stdout.write(f"{path}: {path.stat().st_size // 1000} kB\n")
-
-
-def save_small(image: QImage, path: Path) -> None:
-    """Write `image` as the smallest PNG that Pillow makes of it."""
+    assert isinstance(image, QImage)
     image = image.convertToFormat(QImage.Format.Format_RGBA8888)
     size = image.width(), image.height()
     picture = Image.frombuffer("RGBA", size, bytes(image.constBits()), "raw", "RGBA", 0, 1)
-    picture.convert("RGB").save(path, optimize=True)
+    few = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
 
 
 if __name__ == "__main__":
