@@ -165,17 +165,24 @@ class Projects(QObject):
         if self._session.clip is not None:
             self._ask_name(lambda: None)
 
-    def _ask_name(self, otherwise: Then) -> None:
+    def _ask_name(self, otherwise: Then, start: Path | None = None) -> None:
         clip, project = self._session.clip, self.saver.project
         assert clip is not None
-        start = clip.path.with_name(clip.path.stem + SUFFIX) if project is None else project.path
-        title = "Save the project as"
-        dialog = ask_new_file(self._window, title, _KINDS, start, self._save_as)
+        beside = clip.path.with_name(clip.path.stem + SUFFIX)
+        start = start or (project.path if project is not None else beside)
+        then = partial(self._save_as, otherwise)
+        dialog = ask_new_file(self._window, "Save the project as", _KINDS, start, then)
+        dialog.setDefaultSuffix(SUFFIX.lstrip("."))
         dialog.rejected.connect(otherwise)
 
-    def _save_as(self, path: Path) -> None:
-        name = path.name.removesuffix(SUFFIX).removesuffix(".json").removesuffix(".moca")
-        self.saver.save_as(path.with_name(f"{name}{SUFFIX}"))
+    def _save_as(self, otherwise: Then, chosen: Path) -> None:
+        name = chosen.name.removesuffix(SUFFIX).removesuffix(".json").removesuffix(".moca")
+        path = chosen.with_name(f"{name}{SUFFIX}")
+        if path != chosen and path.exists():  # nobody was asked whether it may be overwritten
+            self._session.note(f"{path.name} is there already. Choose it to overwrite it.")
+            self._ask_name(otherwise, path)
+        else:
+            self.saver.save_as(path)
 
     def explain(self) -> None:
         """Say how the project stands, and what can be done."""
@@ -187,7 +194,7 @@ class Projects(QObject):
         elif saver.state is State.CONFLICT:
             self._ask_conflict()
         elif saver.error is not None:
-            self._asked(asking.tell_failed(self._window, saver.error, saver.save, self.save_as))
+            self._asked(asking.tell_failed(self._window, saver.error, self.save, self.save_as))
         elif saver.project is not None:
             self._session.note(f"The project is {saver.project.path}.")
 

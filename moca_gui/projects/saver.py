@@ -70,6 +70,7 @@ class Saver(QObject):
         self._hash = ""
         self._changes = self._saved = self._saving = 0
         self._again = False  # after the save that is under way
+        self._next: Path | None = None  # where to go on after it
         self._since: float | None = None  # when what isn't saved began
         self._view: View | None = None  # that was saved last
         self._told: tuple[Any, ...] = ()
@@ -132,10 +133,8 @@ class Saver(QObject):
         view : what the project says was on screen.
         """
         self._timer.stop()
-        self._job, self._again = (
-            None,
-            False,
-        )  # what was discarded may still be written, to where it belongs
+        self._job = None  # what was discarded may still be written, to where it belongs
+        self._again, self._next = False, None
         self.project, self.error, self.trouble = project, trouble, trouble
         self._hash, self._view, self._since = clip_hash, view, None
         self._changes = self._saved = 0
@@ -188,10 +187,12 @@ class Saver(QObject):
 
     def save_as(self, path: Path) -> None:
         """Save under another name, and go on with that."""
-        if self._job is None:
-            here = self.project
-            project = here if here is not None and here.path == path else Project(path)
-            self._start(partial(_save, project), force=True)
+        if self._job is not None:
+            self._next = path
+            return
+        here = self.project
+        project = here if here is not None and here.path == path else Project(path)
+        self._start(partial(_save, project), force=True)
 
     def _start(self, work: Callable[..., Iterator[Any]], force: bool) -> None:
         self._timer.stop()
@@ -221,7 +222,7 @@ class Saver(QObject):
             self.project, self.error, self.trouble = project, None, None
             self._saved, self._view = self._saving, view
             again, self._again = self._again and self.unsaved, False
-            if again:
+            if again and self._next is None:
                 self.save()
             self._schedule()
         else:
@@ -230,6 +231,11 @@ class Saver(QObject):
                 self.refused.emit()
             elif not isinstance(job.error, ProjectVersionError):
                 self._schedule(RETRY_S)
+        path, self._next = self._next, None
+        if path is not None:
+            self._again = False
+            self.save_as(path)
+            return
         self._tell()
         self.settled.emit(self.error is None)
 

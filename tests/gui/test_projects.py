@@ -324,6 +324,34 @@ def test_save_as_goes_on_in_another_place(opened, qtbot, tmp_path, place, monkey
     assert opened.state.recent()[0] == copy  # opening the clip would find the other one
 
 
+def test_save_as_overwrites_only_what_was_chosen(opened, qtbot, tmp_path, place):
+    run(opened, qtbot)
+    accept(opened, qtbot, 2)
+    wait_saved(opened, qtbot)
+    there = tmp_path / "there.v2.moca.json"
+    there.write_text("of somebody else")
+    opened.projects.save_as()
+    name_file(opened, there.with_name("there.v2"))
+    assert "there already" in opened.status.note.full_text
+    qtbot.wait(50)
+    assert there.read_text() == "of somebody else"
+    name_file(opened, there)
+    qtbot.waitUntil(lambda: opened.projects.saver.project.path == there, timeout=5000)
+    assert set(open_project(there).snapshot.labels) == {2}
+
+
+def test_save_as_waits_for_a_save_that_is_under_way(opened, qtbot, tmp_path, place):
+    run(opened, qtbot)
+    accept(opened, qtbot, 2)
+    opened.projects.saver.save()
+    assert opened.projects.saver.saving
+    path = tmp_path / "copy.moca.json"
+    opened.projects.saver.save_as(path)
+    qtbot.waitUntil(lambda: opened.projects.saver.project is not None, timeout=5000)
+    qtbot.waitUntil(lambda: opened.projects.saver.project.path == path, timeout=5000)
+    assert set(open_project(place).snapshot.labels) == set(open_project(path).snapshot.labels)
+
+
 # -- what can't be opened -------------------------------------------------------------------------
 
 
@@ -608,7 +636,13 @@ def test_a_read_only_folder_asks_for_a_place_once(
     accept(opened, qtbot, 2)
     asked = question(opened, qtbot)
     assert "read-only" in opened.projects.strip.button.text()
-    press(asked, qtbot, "Use that folder")
+    press(asked, qtbot, "Not now")
+    accept(opened, qtbot, 3)
+    qtbot.wait(800)
+    assert not [item for item in opened.findChildren(Question) if item.isVisible()]
+    qtbot.mouseClick(opened.projects.strip.button, Qt.MouseButton.LeftButton)
+    press(question(opened, qtbot), qtbot, "Try again")
+    press(question(opened, qtbot), qtbot, "Use that folder")
     wait_saved(opened, qtbot)
     there = opened.projects.saver.project.path
     assert there.is_relative_to(home) and there.name.startswith("clip-")
@@ -621,7 +655,7 @@ def test_a_read_only_folder_asks_for_a_place_once(
     qtbot.waitUntil(lambda: opened.session.clip is None, timeout=5000)
     window = make_window()
     open_clip(window)
-    assert set(window.session.labels.frames) == {2}
+    assert set(window.session.labels.frames) == {2, 3}
 
 
 # -- two programs ---------------------------------------------------------------------------------
