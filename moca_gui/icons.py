@@ -116,6 +116,8 @@ _LOGO = (
 )
 
 NAMES = tuple(_PATHS)
+SIZES = (16, 18, 20, 24)
+"""In pixels, of the icons in menus, lists, buttons and bars; each is drawn for its size."""
 
 
 def _render(body: str, size: int) -> QPixmap:
@@ -131,7 +133,7 @@ def _render(body: str, size: int) -> QPixmap:
 def icon(name: str, theme: Theme, colour: str = "") -> QIcon:
     """The icon `name` in the theme's text colour, greyed when disabled."""
     result = QIcon()
-    for size in (18, 36, 54):
+    for size in sorted({size * ratio for size in SIZES for ratio in (1, 2, 3)}):
         result.addPixmap(_render(_PATHS[name].replace('"C"', f'"{colour or theme.text}"'), size))
         result.addPixmap(
             _render(_PATHS[name].replace('"C"', f'"{theme.empty}"'), size), QIcon.Mode.Disabled
