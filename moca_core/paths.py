@@ -37,7 +37,7 @@ def adapters_dir() -> Path:
 
 
 def projects_dir() -> Path:
-    """Folder of the projects of clips beside which nothing can be written."""
+    """Folder of the projects of clips beside which nothing can or should be written."""
     return Path(platformdirs.user_data_dir(APP_NAME, False)) / "projects"
 
 
@@ -53,8 +53,18 @@ def resource(relative: str) -> Path:
     ------
     FileNotFoundError : the installation lacks that file.
     """
-    package = Path(__file__).resolve().parent
-    for root in (package / "_resources", package.parent / "resources"):
+    for root in _resource_folders():
         if (root / relative).exists():
             return root / relative
     raise FileNotFoundError(f"resource {relative!r} is missing from this installation")
+
+
+def is_resource(path: Path) -> bool:
+    """Whether a file came with the program, whose folders nothing is written into."""
+    place = Path(os.path.realpath(path))  # which links that go round don't stop
+    return any(place.is_relative_to(root) for root in _resource_folders())
+
+
+def _resource_folders() -> tuple[Path, Path]:
+    package = Path(__file__).resolve().parent
+    return package / "_resources", package.parent / "resources"

@@ -32,6 +32,7 @@ from moca_core.annotations.project_index import (
 from moca_core.annotations.saving import Project
 from moca_core.annotations.snapshot import ClipRef, Snapshot, View
 from moca_core.errors import MediaError, ProjectError, ProjectVersionError, StorageError
+from moca_core.paths import is_resource, projects_dir
 from moca_core.types import StageEvent
 
 __all__ = [
@@ -64,10 +65,12 @@ _MOST_NAME = 200
 def project_path(clip: Path) -> Path:
     """The project of a clip: `dog.moca.json` beside `dog.mp4`.
 
-    Where that one belongs to another clip (`dog.mov`), it is `dog.mp4.moca.json`.
+    Where that one belongs to another clip (`dog.mov`), it is `dog.mp4.moca.json`. That of a clip
+    which came with the program lies in the user's own folder of projects.
     """
     clip = Path(clip)
-    short, long = _named(clip, clip.stem), _named(clip, clip.name)
+    folder = projects_dir() if is_resource(clip) else clip.parent
+    short, long = _named(folder, clip.stem), _named(folder, clip.name)
     if long.exists():
         return long
     try:
@@ -77,13 +80,13 @@ def project_path(clip: Path) -> Path:
     return short if ref.path.name == clip.name or is_clip(ref, clip) else long
 
 
-def _named(clip: Path, name: str) -> Path:
-    """The project of that name; one that is too long with what is added to it is cut."""
+def _named(folder: Path, name: str) -> Path:
+    """The project of that name in a folder; one that is too long with its ending is cut."""
     data = os.fsencode(name)
     if len(data) > _MOST_NAME:
         digest = hashlib.sha256(data).hexdigest()
         name = f"{data[:_MOST_NAME].decode(errors='ignore')}-{digest[:8]}"
-    return clip.with_name(name + SUFFIX)
+    return folder / (name + SUFFIX)
 
 
 def find_clip(ref: ClipRef, project: Path) -> Path | None:

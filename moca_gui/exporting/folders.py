@@ -7,13 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from moca_core.export.exporter import STAGING
+from moca_core.paths import is_resource
 
 _TRIES = 1000
 
 
 def proposed(clip: Path, kind: str) -> Path:
-    """A free folder beside the clip, or at home if nothing can be written there."""
-    parent = clip.parent if os.access(clip.parent, os.W_OK) else Path.home()
+    """A free folder beside the clip, or at home if nothing can or should be written there."""
+    beside = os.access(clip.parent, os.W_OK) and not is_resource(clip)
+    parent = clip.parent if beside else Path.home()
     return free(parent / f"{clip.stem}-{kind}")
 
 

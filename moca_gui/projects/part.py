@@ -11,7 +11,7 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QMainWindow
 
 from moca_core.annotations.project import SUFFIX, ClipRef, Snapshot, View
-from moca_core.paths import projects_dir
+from moca_core.paths import is_resource, projects_dir
 from moca_gui.dialogs.choosing import ask_file, ask_folder, ask_new_file
 from moca_gui.dialogs.question import Question
 from moca_gui.encoders import Encoders
@@ -168,8 +168,7 @@ class Projects(QObject):
     def _ask_name(self, otherwise: Then, start: Path | None = None) -> None:
         clip, project = self._session.clip, self.saver.project
         assert clip is not None
-        beside = clip.path.with_name(clip.path.stem + SUFFIX)
-        start = start or (project.path if project is not None else beside)
+        start = start or (project.path if project is not None else _first_name(clip.path))
         then = partial(self._save_as, otherwise)
         dialog = ask_new_file(self._window, "Save the project as", _KINDS, start, then)
         dialog.setDefaultSuffix(SUFFIX.lstrip("."))
@@ -275,12 +274,12 @@ class Projects(QObject):
     def leave(self, then: Then, otherwise: Then = lambda: None) -> None:
         """Call `then` as soon as nothing is lost by going away from the clip.
 
+        A later wish takes the place of one that waits.
+
         Parameters
         ----------
         otherwise : called if the user wants to stay.
         """
-        if self._leaving is not None:
-            self._leaving[1]()
         self._leaving, self._view_saved = (then, otherwise), False
         self._go_on_leaving()
 
@@ -367,3 +366,9 @@ class Projects(QObject):
 
         start = wanted.clip or wanted.path
         ask_file(self._window, "Where is the clip?", "", start.parent, chosen)
+
+
+def _first_name(clip: Path) -> Path:
+    """Beside the clip, or at home for one that came with the program."""
+    folder = Path.home() if is_resource(clip) else clip.parent
+    return folder / f"{clip.stem}{SUFFIX}"

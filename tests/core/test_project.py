@@ -36,6 +36,7 @@ from moca_core.annotations.project import (
 )
 from moca_core.config import SegmentConfig
 from moca_core.fileio import write_json
+from moca_core.paths import projects_dir, resource
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -145,6 +146,15 @@ def test_a_project_lies_beside_its_clip(tmp_path):
     save(Project(project_path(other)), a_snapshot(other))
     (tmp_path / "dog.moca.json").unlink()
     assert project_path(other) == tmp_path / "dog.mov.moca.json"
+
+
+def test_the_project_of_a_clip_that_came_with_the_program_lies_with_the_user(tmp_path):
+    demo = resource("demo/demo.mp4")
+    linked = tmp_path / "linked.mp4"
+    linked.symlink_to(demo)
+    assert project_path(demo) == projects_dir() / "demo.moca.json"
+    assert project_path(linked) == projects_dir() / "linked.moca.json"
+    assert project_path(tmp_path / "demo.mp4") == tmp_path / "demo.moca.json"
 
 
 def test_a_clip_that_got_another_suffix_keeps_its_project(tmp_path):

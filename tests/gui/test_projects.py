@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from gui_fakes import COUNT, FakeReader
@@ -16,8 +17,10 @@ from moca_core.annotations.project import open_project, peek
 from moca_core.annotations.saving import Project as Saved
 from moca_core.config import SegmentConfig
 from moca_core.errors import ProjectConflictError, StorageError
+from moca_core.paths import projects_dir, resource
 from moca_gui.dialogs.errors import ErrorDialog
 from moca_gui.dialogs.question import Question
+from moca_gui.exporting.folders import proposed
 from moca_gui.projects.saver import State
 
 CTRL = Qt.KeyboardModifier.ControlModifier
@@ -152,6 +155,30 @@ def test_the_first_correction_begins_a_project_that_saves_itself(opened, qtbot, 
     found = open_project(place).snapshot
     assert set(found.labels) == {3} and found.labels[3].corrected
     assert len(found.results) == COUNT
+
+
+def test_nothing_is_written_beside_the_demo_clip(studio, qtbot, home, make_window):
+    demo, place = resource("demo/demo.mp4"), projects_dir() / "demo.moca.json"
+    came_with_it = sorted(demo.parent.iterdir())
+    open_demo(studio, qtbot)
+    studio.actions_by_name["save_as"].trigger()
+    (dialog,) = studio.findChildren(QFileDialog)
+    assert Path(dialog.directory().absolutePath()) == home
+    dialog.reject()
+    correct_blank(studio)
+    wait_saved(studio, qtbot)
+    assert proposed(demo, "masks") == home / "demo-masks"
+    studio.close()
+    assert sorted(demo.parent.iterdir()) == came_with_it
+    other = make_window()
+    open_demo(other, qtbot)
+    assert list(other.session.labels.frames) == [0]
+    assert other.projects.saver.project.path == place
+
+
+def open_demo(window, qtbot):
+    with qtbot.waitSignal(window.opened):
+        window.actions_by_name["open_demo"].trigger()
 
 
 def test_every_change_after_that_is_saved_and_undo_is_untouched(opened, qtbot, place):
