@@ -7,8 +7,9 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QFileDialog, QToolButton
 
+from moca_core.annotations.edits import accept
 from moca_core.annotations.model import PackedResult
-from moca_core.annotations.project import ClipRef, Project, Snapshot
+from moca_core.annotations.project import ClipRef, Project, Snapshot, peek
 from moca_core.errors import MediaError
 from moca_core.media.probe import clip_hash
 from moca_gui.__main__ import main
@@ -103,6 +104,18 @@ def test_keys_pressed_quickly_go_as_far(listed, qtbot):
     for _ in range(2):
         qtbot.keyClick(listed, Qt.Key.Key_PageDown, CTRL)
     qtbot.waitUntil(lambda: listed.session.clip.path.name == "b10.mp4", timeout=5000)
+
+
+def test_keys_pressed_quickly_go_as_far_while_the_clip_is_saved(listed, folder, qtbot):
+    listed.settings.set("autosave_after_s", 20.0)
+    shown = listed.session.shown_or_blank(0)
+    assert listed.session.apply(accept([shown]))
+    listed.activateWindow()
+    qtbot.waitUntil(listed.isActiveWindow, timeout=3000)
+    for _ in range(3):
+        qtbot.keyClick(listed, Qt.Key.Key_PageDown, CTRL)
+    qtbot.waitUntil(lambda: listed.session.clip.path.name == "c.mkv", timeout=5000)
+    assert peek(folder / "b1.moca.json").corrected == 1
 
 
 def test_the_list_ends(listed, qtbot):
