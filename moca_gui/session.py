@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,9 +180,16 @@ class Session(QObject):
 
     @property
     def free_number(self) -> int:
-        """A number that no object of the clip has."""
-        frames = (*self.labels.frames.values(), *self.results.values())
-        return 1 + max((item.number for frame in frames for item in frame.objects), default=0)
+        """A number that no object of the clip has, and none that is hidden."""
+        numbers = (item.number for frame in self._frames() for item in frame.objects)
+        return 1 + max(chain(numbers, self.hidden_objects), default=0)
+
+    def has_object(self, number: int) -> bool:
+        """Whether a frame of the clip has object `number`."""
+        return any(frame.object(number) is not None for frame in self._frames())
+
+    def _frames(self) -> Iterator[PackedResult]:
+        return chain(self.labels.frames.values(), self.results.values())
 
     # -- corrections --------------------------------------------------------------------------
 
@@ -199,10 +208,16 @@ class Session(QObject):
     def _edited(self, frames: set[int]) -> bool:
         if frames:
             self._apart.forget()
+            self._let_go()
             self.labels_changed.emit()
             self.result_changed.emit(next(iter(frames)) if len(frames) == 1 else -1)
             self.mark_dirty()
         return bool(frames)
+
+    def _let_go(self) -> None:
+        """Select no object that no frame has any more."""
+        if self.selected is not None and not self.has_object(self.selected):
+            self.select(None)
 
     def mark_dirty(self) -> None:
         """Every change that a project keeps passes here, and is saved by whoever listens."""
@@ -219,6 +234,7 @@ class Session(QObject):
         """Forget the results in memory."""
         self._shelf.clear()
         self.results.clear()
+        self._let_go()
         self.result_changed.emit(-1)
 
     def keep_results(self, frames: set[int]) -> None:

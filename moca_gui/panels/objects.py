@@ -88,6 +88,7 @@ class ObjectsPanel(QWidget):
             signal.connect(self.refresh)
         session.result_changed.connect(self._on_result)
         session.selected_changed.connect(self._take_selected)
+        session.labels_changed.connect(self._let_go)
         self._shown: object = ()
         self.refresh()
 
@@ -152,6 +153,13 @@ class ObjectsPanel(QWidget):
             self.numbers.sort(key=lambda number: number != selected)
         self._mark_chosen()
         self.chosen_changed.emit()
+
+    def _let_go(self) -> None:
+        """Choose no object that no frame has any more."""
+        there = [number for number in self.numbers if self.session.has_object(number)]
+        if there != self.numbers:
+            self.numbers = there
+            self.chosen_changed.emit()
 
     def _mark_chosen(self) -> None:
         model = self.table.selectionModel()

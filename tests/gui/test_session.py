@@ -54,3 +54,29 @@ def test_a_free_number_is_one_that_no_frame_has(session, segmenter):
     session.apply(edits.split(frame, 1, [frame.objects[0].mask(frame.size)], 3))
     session.apply(edits.merge([session.shown(3)], [7, 1]))
     assert session.free_number == 8
+    session.set_object_shown(9, False)
+    assert session.free_number == 10
+
+
+def test_an_object_that_is_gone_is_chosen_no_longer(session, window):
+    def draw():
+        dog = session.shown(3).objects[0]
+        session.apply(edits.put_object(session.shown(3), edits.replace(dog, number=7), "draw"))
+        session.select(7)
+
+    draw()
+    session.undo()
+    assert session.selected is None
+    assert window.objects.numbers == []
+    draw()
+    window.objects.numbers = [2, 7]
+    session.select(2)
+    session.apply(edits.merge([session.shown(3)], [2, 7]))
+    assert (session.selected, window.objects.numbers) == (2, [2])
+    assert not window.actions_by_name["merge"].isEnabled()
+    session.clear_results()
+    assert session.selected == 2  # which a corrected frame has
+    session.clear_results()
+    while session.labels.undo_title:
+        session.undo()
+    assert session.selected is None
