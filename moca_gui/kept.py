@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -47,11 +48,23 @@ class KeptResults:
         self._trouble = trouble
 
     def results(self) -> Iterator[FrameResult]:
-        """All results that are stored, in their order, without maps."""
+        """All results that are stored, in their order, without maps.
+
+        What is stored has the numbers of its span, from one key frame to the next; the objects
+        that are passed on have those of the clip, as in the run that found them.
+        """
+        from moca_core.pipeline.numbering import Numbering  # slow to import
+
+        numbering, span = Numbering(), -1
         for frame in self._store.frames() if self._store is not None else ():
             result = self.load(frame)
-            if result is not None:
-                yield result
+            if result is None:
+                continue
+            key = result.between[0] if result.between else frame
+            if key != span:
+                numbering.begin_span()
+                span = key
+            yield replace(result, objects=numbering.follow(result.objects))
 
     def load(self, frame: int, maps: bool = False) -> FrameResult | None:
         """The stored result of a frame, or None."""

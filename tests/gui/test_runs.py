@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
 from gui_fakes import COUNT, HEIGHT, WIDTH
 from PySide6.QtCore import Qt
@@ -12,6 +13,7 @@ from PySide6.QtGui import QGuiApplication
 from moca_core.config import SegmentConfig
 from moca_core.errors import StorageError, WeightsError
 from moca_core.pipeline.analyses import Analyses
+from moca_core.types import FrameResult, SoundingObject
 from moca_gui.dialogs.errors import ErrorDialog
 from moca_gui.kept import KeptResults, open_results
 from moca_gui.results import EMPTY, MASKS
@@ -289,6 +291,35 @@ def test_results_folder_that_cannot_be_made_is_a_note(tmp_path, monkeypatch):
     assert "can't be kept" in kept.take_note()
     assert kept.take_note() == ""
     assert kept.load(0) is None
+
+
+class TwoSpans:
+    """Stored results of two dogs, by the numbers of their spans: (between, left, right)."""
+
+    STORED = {
+        0: ((), 1, 2),
+        1: ((0, 3), 1, 2),
+        2: ((0, 3), 4, 3),
+        3: ((), 2, 1),
+        4: ((3, -1), 2, 1),
+    }
+
+    def frames(self):
+        return list(self.STORED)
+
+    def load(self, frame, maps=False):
+        between, *numbers = self.STORED[frame]
+        objects = []
+        for number, columns in zip(numbers, (slice(0, 6), slice(8, 16)), strict=True):
+            mask = np.zeros((12, 16), bool)
+            mask[:, columns] = True
+            objects.append(SoundingObject(number, "Dog", 0.5, mask))
+        return FrameResult(frame, frame / 10, (12, 16), tuple(objects), between=between)
+
+
+def test_kept_results_have_one_number_for_an_object_all_through_the_clip():
+    for result in KeptResults(TwoSpans()).results():
+        assert [item.number for item in result.objects] == [1, 2], result.frame
 
 
 def test_an_overlay_without_its_map_says_what_to_do(window, open_clip, qtbot):
