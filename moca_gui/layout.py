@@ -55,7 +55,9 @@ class WindowLayout(QObject):
         window.setWindowState(Qt.WindowState.WindowNoState)
         window.restoreState(self._docks)
         # The room that the docks needed before is free once their new places are taken up.
-        window.layout().activate()
+        layout = window.layout()
+        assert layout is not None  # every main window has one
+        layout.activate()
         window.resize(_fitting(window))
         for reset in self._reset_parts:
             reset()

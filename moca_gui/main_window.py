@@ -324,11 +324,10 @@ class MainWindow(QMainWindow):
                 self.actions_by_name[row.name].setIcon(icon(row.icon, theme))
         self.run_button.setIcon(icon("run", theme, theme.on_accent))
         self.inspector.refresh()
-        for part in (self.views, self.transport, self.timeline, self.thresholds):
+        for part in (self.views, self.transport, self.timeline, self.thresholds, self.objects):
             part.set_theme(theme)
-        for part in (self.fine_tune, self.matching):
-            part.set_theme(theme)
-        self.objects.set_theme(theme)
+        for window in (self.fine_tune, self.matching):
+            window.set_theme(theme)
 
     def _look(self, theme: themes.Theme) -> None:
         app = QApplication.instance()

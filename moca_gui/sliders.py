@@ -43,12 +43,11 @@ class KeySlider(QSlider):
     """A slider whose keys move it while it has the focus, whatever else they do in the window."""
 
     def event(self, event: QEvent) -> bool:
-        plain = isinstance(event, QKeyEvent) and not (
-            event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
-        )
-        if plain and event.type() == QEvent.Type.ShortcutOverride and event.key() in _KEYS:
-            event.accept()
-            return True
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.ShortcutOverride:
+            held = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
+            if event.key() in _KEYS and not held:
+                event.accept()
+                return True
         return super().event(event)
 
 

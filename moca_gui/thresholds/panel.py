@@ -147,6 +147,7 @@ class ThresholdsPanel(QWidget):
     def bring_up(self) -> None:
         """Show the dock that it is in, in front of its neighbours."""
         dock = self.parentWidget()
+        assert dock is not None
         dock.show()
         dock.raise_()
 
