@@ -115,6 +115,7 @@ class Session(QObject):
         ----------
         results, labels : what its project has of the method in use; None where there is none.
         """
+        self.select(None)
         self.clip = clip
         frames = clip.frame_count if clip else 0
         self.results = ResultStore(frames) if results is None else results
@@ -125,7 +126,6 @@ class Session(QObject):
         self.image = None
         self.range = None
         self.hidden_objects = set()
-        self.selected = None
         self.clip_changed.emit()
 
     def grow_clip(self, index: FrameIndex) -> None:

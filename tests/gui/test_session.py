@@ -80,3 +80,11 @@ def test_an_object_that_is_gone_is_chosen_no_longer(session, window):
     while session.labels.undo_title:
         session.undo()
     assert session.selected is None
+
+
+def test_another_clip_begins_without_a_chosen_object(session, window, open_clip):
+    session.select(1)
+    window.objects.numbers = [1, 2]
+    open_clip(window, "other.mp4")
+    assert (session.selected, window.objects.numbers) == (None, [])
+    assert not window.actions_by_name["merge"].isEnabled()
