@@ -38,6 +38,7 @@ class ThresholdField(SliderField):
         super().__init__(row.slider)
         self.threshold = row
         self.default = 0.0
+        self.label.setWordWrap(True)  # with its default it may be wider than the dock
         self.histogram = Histogram(f"{row.slider.label}: {row.drawn}")
         self.histogram.setToolTip(f"{row.slider.tip}. Shown: {row.drawn}.")
         self.histogram.setVisible(bool(row.scores))
@@ -205,7 +206,7 @@ class ThresholdsPanel(QWidget):
         self.refresh()
 
     def _on_result(self, frame: int) -> None:
-        if frame == -1:
+        if frame == -1 or len(self._session.results) == 1:  # the first of those kept on disk
             self.refresh()
 
     def _state(self) -> _State:
@@ -219,7 +220,7 @@ class ThresholdsPanel(QWidget):
             return _State("A run is under way.")
         results = session.results.frames
         ready = runner.decidable
-        if not self.defaults or (not ready and not results):
+        if (not ready and not results) or (ready and not self.defaults):
             return _State("Run on the clip (Ctrl+R): its masks will follow these thresholds.")
         if not ready:
             return _State(
