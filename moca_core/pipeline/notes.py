@@ -71,4 +71,6 @@ def _no_gain(fit: float, with_it: float, gain: float) -> str:
     """Why a proposal isn't taken beside those whose union has `fit`."""
     if with_it > fit:
         return f"would raise the fit of {fit:.2f} by less than {gain:g}"
+    if f"{with_it:.2f}" == f"{fit:.2f}":
+        return f"would leave the fit at {fit:.2f}"  # as part of one that is taken
     return f"would lower the fit from {fit:.2f} to {with_it:.2f}"

@@ -235,7 +235,7 @@ class ProposalsPanel(QWidget):
             text = f"Proposal {found.number}: {found.why}"
         elif self.model.rows:
             taken = sum(item.taken for item in self.model.rows)
-            text = f"{taken} of {len(self.model.rows)} taken. Choose one to see where it lies."
+            text = f"{taken} of {len(self.model.rows)} taken. Choose one to see it, and why."
         else:
             text = ""
         self.why.setText(text)

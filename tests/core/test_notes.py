@@ -59,6 +59,12 @@ def test_one_is_taken_and_the_others_say_what_they_lack() -> None:
     np.testing.assert_array_equal(dog.mask, LEFT)
 
 
+def test_a_part_of_one_that_is_taken_changes_nothing() -> None:
+    dog, part = notes([LEFT, box(60, 40, 80, 60)], dog=1.0)
+    assert dog.taken
+    assert part.why == "would leave the fit at 1.00"
+
+
 def test_quality_and_stability_are_those_of_sam() -> None:
     analysis = analysis_of({DOG: LEFT}, [RIGHT, LEFT])
     for note, quality in zip(of(analysis, None, dog=1.0), (0.95, 0.8), strict=True):
