@@ -61,6 +61,7 @@ class Clips(QObject):
         self._state, self._start_page, self._dialogs = state, start_page, dialogs
         self._log, self._projects, self._list = log, projects, clip_list
         self._wanted: Wanted | None = None  # that is being opened
+        self._saves = 0  # of projects, when that began
         start_page.open_pressed.connect(self.ask_open)
         start_page.folder_pressed.connect(clip_list.ask_folder)
         start_page.demo_pressed.connect(self.open_demo)
@@ -87,7 +88,11 @@ class Clips(QObject):
     def open(self, wanted: Wanted) -> None:
         """Open a clip or a project; the clip that is open stays until the new one is ready."""
         self._wanted = wanted
-        self._projects.leave(partial(self._opener.open, wanted), self._list.forget_next)
+        self._projects.leave(partial(self._begin, wanted), self._list.forget_next)
+
+    def _begin(self, wanted: Wanted) -> None:
+        self._saves = self._projects.saver.saves
+        self._opener.open(wanted)
 
     def open_demo(self) -> None:
         """Open the clip that comes with the program."""
@@ -139,7 +144,9 @@ class Clips(QObject):
             self._session.clip.reader.close()
 
     def _on_opened(self, opened: OpenedClip) -> None:
-        if self._projects.saver.unsaved and self._wanted is not None:
+        saver = self._projects.saver
+        changed = saver.unsaved or saver.saving or saver.saves != self._saves
+        if changed and self._wanted is not None:
             # Something was corrected since: it is saved first, and may be of this very clip.
             opened.clip.reader.close()
             self.open(self._wanted)

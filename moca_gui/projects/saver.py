@@ -65,6 +65,7 @@ class Saver(QObject):
         self.project: Project | None = None
         self.error: MocaError | None = None  # of the last save
         self.trouble: MocaError | None = None  # why the project of the clip can't be saved
+        self.saves = 0  # that went well
         self._pool, self._settings, self._snapshot = pool, settings, snapshot
         self._job: Job | None = None
         self._hash = ""
@@ -220,6 +221,7 @@ class Saver(QObject):
     def _end(self, job: Job, project: Project | None, view: View) -> None:
         if job.state is JobState.DONE and project is not None:
             self.project, self.error, self.trouble = project, None, None
+            self.saves += 1
             self._saved, self._view = self._saving, view
             again, self._again = self._again and self.unsaved, False
             if again and self._next is None:

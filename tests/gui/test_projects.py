@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -629,6 +630,34 @@ def test_a_correction_made_while_the_same_clip_opens_again_isnt_lost(
     with qtbot.waitSignal(opened.opened, timeout=5000):
         pass
     assert set(opened.session.labels.frames) == {2, 9}
+
+
+def test_a_correction_saved_while_the_same_clip_opens_again_isnt_lost(
+    services, make_window, open_clip, qtbot, tmp_path
+):
+    gate = threading.Event()
+    gate.set()
+
+    def open_reader(*args):
+        gate.wait(10)
+        return FakeReader(*args)
+
+    services["open_reader"] = open_reader
+    window = make_window()
+    window.settings.set("autosave_after_s", 0.5)
+    open_clip(window)
+    correct_blank(window)
+    wait_saved(window, qtbot)
+    gate.clear()
+    window.open_path(tmp_path / "clip.mp4")
+    qtbot.wait(200)  # the project is read by now, and the clip is waited for
+    assert window.session.apply(edits.accept([window.session.shown_or_blank(9)]))
+    wait_saved(window, qtbot)
+    with qtbot.waitSignal(window.opened, timeout=5000):
+        gate.set()
+    assert set(window.session.labels.frames) == {0, 9}
+    assert window.session.apply(edits.accept([window.session.shown_or_blank(4)]))
+    wait_saved(window, qtbot)
 
 
 def test_without_autosave_the_user_is_asked_before_another_clip(
