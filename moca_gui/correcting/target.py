@@ -43,10 +43,11 @@ class Target:
 
     def drawn(self, number: int) -> None:
         """Object `number` was drawn on: it is selected, shown, and names the next new one."""
+        session = self._session
         self._last = number
-        if number in self._session.hidden_objects:
-            self._session.set_object_shown(number, shown=True)
-        self._session.select(number)
+        if number in session.hidden_objects:
+            session.set_object_shown(number, shown=True)
+        session.select(number if session.has_object(number) else None)  # or all was erased
 
     @property
     def text(self) -> str:

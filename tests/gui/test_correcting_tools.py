@@ -191,6 +191,17 @@ def test_erasing_takes_pixels_away_and_at_last_the_object(window, by):
     assert numbers(window) == [1]
 
 
+def test_an_object_that_is_erased_everywhere_is_selected_no_longer(window):
+    set_brush(window, 4)
+    key(window, "B")
+    click(window.view, 5, 5)
+    assert numbers(window) == [1, 2, 3] and window.session.selected == 3
+    set_brush(window, 60)
+    click(window.view, 5, 5, button=RIGHT)
+    assert window.session.selected is None
+    assert window.objects.numbers == []
+
+
 def test_the_eraser_begins_on_the_object_below_it(window):
     set_brush(window, 4)
     key(window, "E")
