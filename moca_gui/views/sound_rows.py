@@ -48,7 +48,6 @@ class SoundRow(TimeRow):
             self._chart = self.make_chart()
             self._chart.setAccessibleName(f"{self.title} plot")
             self._chart.set_theme(self.theme)
-            self._chart.setGeometry(self.plot.toRect())
             self._refill()
         return self._chart
 
@@ -58,6 +57,7 @@ class SoundRow(TimeRow):
             self._refill()
 
     def _refill(self) -> None:
+        self.chart.setGeometry(self.plot.toRect())  # the gutter is as wide as its text is large
         there = self.axis.duration_s > 0 and self.session.clip is not None
         self.chart.setVisible(there)
         if there:
@@ -88,7 +88,6 @@ class SoundRow(TimeRow):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         if self._chart is not None:
-            self._chart.setGeometry(self.plot.toRect())
             self._refill()
 
     def event(self, event: QEvent) -> bool:

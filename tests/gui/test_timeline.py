@@ -301,6 +301,17 @@ def test_the_band_that_sounds_is_lit(sounding, view):
     assert image[5, round(row.plot.right()) - 1].tolist() == colours[0].tolist()
 
 
+def test_larger_text_leaves_all_rows_on_one_axis(sounding):
+    timeline = sounding.timeline
+    left = timeline.results.plot.left()
+    sounding.settings.set("text_size", 1.5)
+    assert timeline.results.plot.left() > left + 30
+    for row in (timeline.waveform, timeline.spectrogram):
+        assert row.chart.geometry() == timeline.results.plot.toRect().adjusted(
+            0, 0, 0, row.height() - timeline.results.height()
+        )
+
+
 def test_words_for_what_is_under_the_pointer(sounding):
     row = sounding.timeline.waveform
     assert row.tip_at(QPointF(row.x_of(0.2), 10)) == "00:00.200, -1 dB of full scale"
