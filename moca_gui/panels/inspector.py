@@ -227,7 +227,7 @@ class Inspector(QWidget):
         self._show_opacity()
         kind = "not run"
         if result is not None:
-            kind = "key frame" if result.key else "followed by motion"
+            kind = "key frame" if result.key else "by motion"
             kind += ", coarse" if result.coarse else ""
             kind += ", corrected" if result.corrected else ""
         self.kind.setText(kind)

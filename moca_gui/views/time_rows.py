@@ -209,7 +209,7 @@ class ResultsRow(TimeRow):
         result = self.session.shown(frame)
         if result is None:
             return f"Frame {frame}: not run"
-        kind = "key frame" if result.key else "followed by motion"
+        kind = "key frame" if result.key else "by motion"
         kind = "corrected by hand" if result.corrected else kind
         found = ", ".join(
             f"{item.name} {item.score:.2f}" + (f" {item.origin}" if item.origin != FOUND else "")

@@ -154,7 +154,7 @@ def test_an_empty_frame_can_be_right(run, qtbot):
     qtbot.keyClick(run, KEY.Key_A)
     assert run.session.shown(9).corrected
     assert run.session.shown(9).reason == "silent"
-    assert run.inspector.kind.text() == "followed by motion, corrected"
+    assert run.inspector.kind.text() == "by motion, corrected"
 
 
 def test_a_frame_that_wasnt_run_cant_be_accepted(run, qtbot):

@@ -158,7 +158,7 @@ def test_results_row_describes_a_frame(window, open_clip, qtbot):
     qtbot.waitUntil(lambda: window.runner.job is None, timeout=5000)
     row = window.timeline.results
     assert row.describe(0) == "Frame 0 (key frame): dog 0.83"
-    assert row.describe(19) == "Frame 19 (followed by motion): silent"
+    assert row.describe(19) == "Frame 19 (by motion): silent"
 
 
 def test_ticks():
