@@ -74,7 +74,7 @@ def services(segmenter: FakeSegmenter) -> dict[str, Any]:
 @pytest.fixture
 def make_window(qtbot: Any, services: dict[str, Any]) -> Iterator[Callable[[], Any]]:
     """Make a window that is shown; it is shut down at the end, and no timer may run then."""
-    from PySide6.QtCore import QTimer
+    from PySide6.QtCore import QCoreApplication, QEvent, QTimer
     from PySide6.QtWidgets import QApplication
 
     from moca_gui.main_window import MainWindow, Services
@@ -95,6 +95,8 @@ def make_window(qtbot: Any, services: dict[str, Any]) -> Iterator[Callable[[], A
         QApplication.processEvents()
         running = [t for t in window.player.findChildren(QTimer) if t.isActive()]
         assert not running, "the player's timer still runs after the window was shut down"
+    # Else each change of the theme would reach the windows of all tests before.
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
 
 @pytest.fixture
