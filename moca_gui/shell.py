@@ -79,7 +79,7 @@ def size_docks(window: QMainWindow, docks: dict[str, QDockWidget]) -> None:
     docks["Inspector"].raise_()
     pair = [docks["Objects"], docks["Inspector"]]
     window.resizeDocks(pair[:1], [px(DOCK_WIDTH_PX)], Qt.Orientation.Horizontal)
-    window.resizeDocks(pair, [1, 1], Qt.Orientation.Vertical)
+    window.resizeDocks(pair, [2, 3], Qt.Orientation.Vertical)
 
 
 def make_tool_bar(window: QMainWindow, actions: dict[str, QAction], run_menu: QMenu) -> QToolButton:

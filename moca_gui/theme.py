@@ -8,6 +8,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFontDatabase, QPalette
 from PySide6.QtWidgets import QApplication
 
+from moca_core.paths import resource
+
 
 @dataclass(frozen=True)
 class Theme:
@@ -172,9 +174,8 @@ QCheckBox:focus {{ border-color: {accent}; }}
 QCheckBox::indicator, QTableView::indicator {{ width: 13px; height: 13px;
     background: {base}; border: 1px solid {dim};
     border-radius: 3px; }}
-QCheckBox::indicator:checked, QTableView::indicator:checked {{ width: 7px; height: 7px;
-    background: {on_accent};
-    border: 4px solid {accent}; }}
+QCheckBox::indicator:checked, QTableView::indicator:checked {{ background: {accent};
+    border-color: {accent}; image: url("{tick}"); }}
 QCheckBox::indicator:disabled {{ background: {panel}; border-color: {border}; }}
 QTabWidget::pane {{ background: {panel}; border: 1px solid {border}; border-radius: 5px;
     top: -1px; }}
@@ -252,7 +253,8 @@ def apply(app: QApplication, theme: Theme, text_size: float = 1.0) -> None:
     for role in (roles.WindowText, roles.Text, roles.ButtonText):
         palette.setColor(disabled, role, QColor(theme.empty))
     app.setPalette(palette)
-    looks = {"mono": mono.family(), "title_pt": font.pointSizeF() * _TITLE}
+    tick = resource(f"icons/tick-{theme.name}.svg").as_posix()
+    looks = {"mono": mono.family(), "title_pt": font.pointSizeF() * _TITLE, "tick": tick}
     sheet = _STYLE.format(**vars(theme), **looks)
     if app.styleSheet() != sheet:  # it is worked out for every widget anew
         app.setStyleSheet(sheet)
