@@ -147,6 +147,8 @@ class Job(QObject):
                 QTimer.singleShot(0, self, self._drain)
                 return
         if self._outcome is not None and not self._events:
+            # Its last signal may be on the way, and whoever hears of the end deletes this object.
+            self._thread.join()
             self.state = self._outcome
             self.finished.emit()
 

@@ -10,13 +10,14 @@ import pytest
 from gui_fakes import FakeSegmenter, disc
 from PySide6.QtCore import QPointF, QRectF
 from PySide6.QtGui import QColor, QImage, QPainter
+from shiboken6 import isValid
 
 from moca_core.annotations.model import pack
 from moca_core.types import FrameResult, ProposalNote, SoundingObject
 from moca_gui import colormaps, theme
 from moca_gui.eta import Pace
 from moca_gui.frames import FrameLoader, to_image
-from moca_gui.jobs import QUEUE_LENGTH, JobPool, JobState
+from moca_gui.jobs import QUEUE_LENGTH, Job, JobPool, JobState
 from moca_gui.results import EMPTY, MASKS, NOT_RUN, ResultStore
 from moca_gui.settings import Settings
 from moca_gui.timecode import format_time, parse_position
@@ -44,6 +45,23 @@ def test_events_arrive_in_order_before_the_end(qtbot):
     qtbot.waitUntil(lambda: not job.active, timeout=5000)
     assert seen == [*range(1000), JobState.DONE]
     assert pool.titles == []
+
+
+def test_a_job_stays_until_its_thread_has_told_the_end(qtbot, monkeypatch):
+    pool, announce, there = JobPool(), Job._announce, []
+
+    def late(job):
+        if job._outcome is not None:
+            threading.Event().wait(0.2)
+            there.append(isValid(job))
+        announce(job)
+
+    monkeypatch.setattr(Job, "_announce", late)
+    job = pool.start("one", lambda: iter([1]))
+    while job._outcome is None:  # the GUI thread hears of the event and of the end at once
+        threading.Event().wait(0.001)
+    qtbot.waitUntil(lambda: bool(there), timeout=3000)
+    assert there == [True]
 
 
 def test_a_fast_job_waits_for_a_slow_window(qtbot):
