@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import re
+import stat
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -324,7 +325,10 @@ def _pixels(path: Path, target: Target, resize: bool) -> _Picture:
 def _size(path: Path) -> tuple[int, int]:
     """(height, width) that the head of a PNG tells; raises `StorageError`."""
     try:
-        if path.stat().st_size > _MOST_FILE:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("not a file")  # reading a pipe could wait forever
+        if status.st_size > _MOST_FILE:
             raise ValueError("too large")
         with path.open("rb") as stream:
             head = stream.read(24)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import zlib
@@ -452,6 +453,7 @@ def cut_off(path: Path) -> None:
         (lambda path: path.write_bytes(b""), "not a PNG"),
         (lambda path: path.write_text("text" * 100), "not a PNG"),
         (lambda path: path.mkdir(), "can't be read"),
+        (os.mkfifo, "not a file"),
         (lambda path: save(path, np.dstack([grey(ring()), grey(), grey()])), "in colour"),
         (
             lambda path: save(path, np.tile(np.arange(160, dtype=np.uint8), (128, 1))),
