@@ -51,6 +51,7 @@ class ImportDialog(FittedDialog):
         self._job: Job | None = None
         self._asked = 0  # how often something was read; only the last one's answer counts
         self._found: Imported | None = None
+        session.clip_changed.connect(self.reject)  # the masks were read for another clip
         self._make_parts()
         self._lay_out()
         self.say(self.found, "")

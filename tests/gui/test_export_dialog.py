@@ -449,6 +449,14 @@ def test_masks_are_dropped_browsed_for_and_given_up(window, open_clip, qtbot, tm
     window.importing.dialog.close()
 
 
+def test_masks_for_one_clip_arent_taken_into_the_next(window, open_clip, qtbot, tmp_path):
+    open_clip(window)
+    save(tmp_path / "masks" / "0004.png")
+    read(qtbot, ask(qtbot, window), tmp_path / "masks")
+    open_clip(window, "other.mp4")
+    assert window.importing.dialog is None
+
+
 def test_both_need_a_clip(window):
     for name in ("export", "import_masks"):
         assert not window.actions_by_name[name].isEnabled()
