@@ -254,6 +254,7 @@ class Session(QObject):
             self._method = method
             self._apart = NumbersApart(self.labels.frames)
             self.hidden_objects = set()  # its numbers mean other objects
+            self._let_go()
         self.result_changed.emit(-1)
 
     def set_range(self, first: int, last: int) -> None:

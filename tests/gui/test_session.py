@@ -88,3 +88,11 @@ def test_another_clip_begins_without_a_chosen_object(session, window, open_clip)
     open_clip(window, "other.mp4")
     assert (session.selected, window.objects.numbers) == (None, [])
     assert not window.actions_by_name["merge"].isEnabled()
+
+
+def test_an_object_of_other_encoders_is_chosen_no_longer(session):
+    session.apply(edits.reject([session.shown(3)], [2]))
+    for number, left in ((1, 1), (2, None)):  # the corrected frame has object 1
+        session.select(number)
+        session.use_method(f"other encoders {number}", 2.0)
+        assert session.selected == left
