@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +11,7 @@ from PySide6.QtGui import QImage
 
 from moca_core.errors import MocaError
 from moca_core.types import RgbImage
+from moca_gui.inbox import Inbox
 
 
 class FrameReader(Protocol):
@@ -51,30 +51,19 @@ class FrameLoader:
 
     def __init__(self, reader: FrameReader) -> None:
         self._reader = reader
-        self._condition = threading.Condition()
-        self._wanted: int | None = None
-        self._stopped = False
+        self._inbox = Inbox[int]()
 
     def request(self, index: int) -> None:
         """Ask for a frame; a request that wasn't begun yet is replaced."""
-        with self._condition:
-            self._wanted = index
-            self._condition.notify()
+        self._inbox.put(index)
 
     def stop(self) -> None:
         """End the generator."""
-        with self._condition:
-            self._stopped = True
-            self._condition.notify()
+        self._inbox.stop()
 
     def events(self) -> Iterator[FrameReady]:
         """Yield each frame asked for, until `stop`."""
-        while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._stopped or self._wanted is not None)
-                index, self._wanted = self._wanted, None
-                if self._stopped or index is None:
-                    return
+        for index in self._inbox:
             try:
                 yield FrameReady(index, to_image(self._reader.frame(index)))
             except MocaError as error:

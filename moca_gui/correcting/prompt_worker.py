@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +15,7 @@ from moca_core.errors import MocaError
 from moca_core.models.registry import bundle_row
 from moca_core.types import RgbImage, StageEvent
 from moca_gui.frames import to_picture
+from moca_gui.inbox import Inbox
 from moca_gui.matching.source import importing
 from moca_gui.run_worker import SegmenterLike
 
@@ -125,33 +125,22 @@ class PromptWorker:
 
     def __init__(self, source: PromptSource) -> None:
         self._source = source
-        self._condition = threading.Condition()
-        self._wanted: PromptRequest | None = None
-        self._stopped = False
+        self._inbox = Inbox[PromptRequest]()
         self._prompter: PrompterLike | None = None
         self._sam = ""
 
     def ask(self, request: PromptRequest) -> None:
         """Ask for masks; a request that isn't answered yet is replaced."""
-        with self._condition:
-            self._wanted = request
-            self._condition.notify()
+        self._inbox.put(request)
 
     def stop(self) -> None:
         """End the generator."""
-        with self._condition:
-            self._stopped = True
-            self._condition.notify()
+        self._inbox.stop()
 
     def events(self) -> Iterator[StageEvent | Answered | Refused]:
         """Answer each request, until `stop`."""
         try:
-            while True:
-                with self._condition:
-                    self._condition.wait_for(lambda: self._stopped or self._wanted is not None)
-                    request, self._wanted = self._wanted, None
-                    if self._stopped or request is None:
-                        return
+            for request in self._inbox:
                 try:
                     yield from self._answer(request)
                 except MocaError as error:
@@ -168,7 +157,7 @@ class PromptWorker:
         if not self._prompter.knows(request.frame):
             yield StageEvent("Embedding the frame")
             self._prompter.embed(request.frame, to_picture(request.image))
-        if self._wanted is not None:
+        if self._inbox.waiting:
             return  # overtaken; what was embedded is good for the next one, too
         answer = self._prompter.ask(request.frame, request.prompt)
         meant = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from moca_core.bytecache import ByteCache
 from moca_core.errors import ConfigError, MocaError, NoAudioError
 from moca_core.pipeline.pma_config import PmaConfig
 from moca_core.types import RgbImage, StageEvent
+from moca_gui.inbox import Inbox
 from moca_gui.matching.pictures import Pick, Picture, Pictures
 from moca_gui.matching.source import EncoderChoice, Heard, MatchEncoder, MatchSource
 
@@ -94,9 +94,7 @@ class Matcher:
     def __init__(self, source: MatchSource, cache: ByteCache | None = None) -> None:
         self.cache = ByteCache() if cache is None else cache
         self._source = source
-        self._condition = threading.Condition()
-        self._wanted: Request | None = None
-        self._stopped = False
+        self._inbox = Inbox[Request]()
         self._pictures = Pictures()
         self._encoder: MatchEncoder | None = None
         self._choice: EncoderChoice | None = None
@@ -104,25 +102,16 @@ class Matcher:
 
     def ask(self, request: Request) -> None:
         """Ask for a comparison; a request that isn't answered yet is replaced."""
-        with self._condition:
-            self._wanted = request
-            self._condition.notify()
+        self._inbox.put(request)
 
     def stop(self) -> None:
         """End the generator."""
-        with self._condition:
-            self._stopped = True
-            self._condition.notify()
+        self._inbox.stop()
 
     def events(self) -> Iterator[StageEvent | Pictured | Compared | Refused]:
         """Answer each request, until `stop`."""
         try:
-            while True:
-                with self._condition:
-                    self._condition.wait_for(lambda: self._stopped or self._wanted is not None)
-                    request, self._wanted = self._wanted, None
-                    if self._stopped or request is None:
-                        return
+            for request in self._inbox:
                 pictures: list[Picture | None] = [None, None]
                 try:
                     yield from self._answer(request, pictures)
@@ -170,7 +159,7 @@ class Matcher:
 
         Of two answers in a row one is given: while a clip plays, each comes too late.
         """
-        if self._stopped or (self._wanted is not None and not self._patient):
+        if self._inbox.stopped or (self._inbox.waiting and not self._patient):
             raise Superseded
 
     def _picture(self, pick: Pick, side: int, rgbs: dict[int, RgbImage]) -> Picture:
@@ -183,7 +172,7 @@ class Matcher:
 
     def _load(self, choice: EncoderChoice) -> None:
         self._let_go()
-        self._encoder = self._source.load(choice, lambda: self._stopped)
+        self._encoder = self._source.load(choice, lambda: self._inbox.stopped)
         self._choice = choice
 
     def _features(
