@@ -87,7 +87,7 @@ def said(seen: Peek | None) -> str:
     if seen.saved_at is None:
         return "no project"
     if seen.corrected >= seen.results > 0:
-        return "all checked"
+        return f"all {seen.results}"  # corrected: renaming and following count, too
     return f"{seen.corrected} of {seen.results}" if seen.results else f"{seen.corrected}"
 
 

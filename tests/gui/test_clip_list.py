@@ -173,7 +173,7 @@ def test_the_states_say_how_far_each_clip_is(window, folder, qtbot):
     qtbot.waitUntil(lambda: all(state != "…" for _, state in rows(window)), timeout=5000)
     states = dict(rows(window))
     assert states["b1.mp4"] == "3 of 12"
-    assert states["b2.MOV"] == "all checked"
+    assert states["b2.MOV"] == "all 7"
     assert states["b10.mp4"] == "0 of 5"
     assert states["c.mkv"] == "unreadable"
     row = window.clip_list.shown.index(3, 0)
