@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from moca_core.commands.gui import display_trouble
+
+_ENDS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Ctrl-C in the terminal, the end of the session, the end of the terminal."""
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -87,14 +91,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         window.open_failed.connect(lambda: app.exit(1))
     if options.exit_after_show:
         call_at_first_paint(window.view, lambda: QTimer.singleShot(0, window.close))
-    # A turn of the interpreter now and then lets Ctrl-C in the terminal through.
-    signal.signal(signal.SIGINT, lambda *_: window.close())
+    # A turn of the interpreter now and then lets signals through.
     heartbeat = QTimer()
     heartbeat.timeout.connect(lambda: None)
     heartbeat.start(250)
-    code = app.exec()
+    with _called_by_signals(window.close):
+        code = app.exec()
     window.shut_down()
     return code
+
+
+@contextlib.contextmanager
+def _called_by_signals(close: Callable[[], object]) -> Iterator[None]:
+    """While entered, what would end the process calls `close`, which saves first."""
+    numbers = [getattr(signal, name) for name in _ENDS if hasattr(signal, name)]
+    before = {number: signal.signal(number, lambda *_: close()) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _print_timing(what: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from moca_core.annotations.project import open_project, project_path
 from moca_core.bench.report import BenchOptions, Row
 from moca_core.paths import resource
 from moca_gui import bench
@@ -23,6 +25,25 @@ import sys
 from moca_gui.__main__ import main
 code = main(["--exit-after-show"])
 print("LOADED", [name for name in {SLOW!r} if name in sys.modules], code)
+"""
+
+STOPPED = """
+import os, signal, sys
+from moca_core.annotations import edits
+from moca_gui import __main__, main_window
+
+class Corrected(main_window.MainWindow):
+    def __init__(self):
+        super().__init__()
+        self.settings.set("autosave_after_s", 20.0)
+        self.opened.connect(self.correct)
+
+    def correct(self):
+        self.session.apply(edits.accept([self.session.shown_or_blank(0)]))
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+
+main_window.MainWindow = Corrected
+sys.exit(__main__.main(sys.argv[2:]))
 """
 
 
@@ -49,6 +70,17 @@ def start(arguments: list[str], environment: dict[str, str]) -> subprocess.Compl
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_what_isnt_saved_yet_is_saved_when_the_system_ends_the_program(
+    name: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    shutil.copyfile(resource("demo/demo.mp4"), clip)
+    done = start(["-c", STOPPED, name, str(clip)], environment)
+    assert done.returncode == 0, done.stderr
+    assert set(open_project(project_path(clip)).snapshot.labels) == {0}
 
 
 def test_the_window_shows_without_slow_imports(environment: dict[str, str]) -> None:
