@@ -70,6 +70,7 @@ class SliderField(QWidget):
         self.edit.setAccessibleName(f"{row.label}, {row.unit}")
         self.edit.setFixedWidth(px(_FIELD_PX))
         self.edit.editingFinished.connect(self._typed)
+        self.edit.returnPressed.connect(self.slider.setFocus)  # keys are the window's again
         for part in (self.label, self.slider, self.edit):
             part.setToolTip(row.tip)
         grid = QGridLayout(self)

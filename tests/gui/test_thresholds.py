@@ -277,6 +277,17 @@ def test_results_that_come_from_disk_by_themselves_can_be_run_again(
     assert panel.fields["least_fit"].isEnabled()
 
 
+def test_after_a_typed_threshold_keys_are_those_of_the_window(ready, qtbot):
+    field = ready.thresholds.fields["least_fit"]
+    QTest.mouseClick(field.edit, Qt.MouseButton.LeftButton)
+    type_value(field, "0.5")
+    ended(ready, qtbot)
+    assert ready.focusWidget() is field.slider
+    QTest.keyClick(ready.focusWidget(), Qt.Key.Key_W)
+    assert field.edit.text() == "0.5"
+    qtbot.waitUntil(lambda: not ready.proposals.visibleRegion().isEmpty(), timeout=2000)
+
+
 def test_a_threshold_that_was_moved_leaves_its_number_in_sight(ready, qtbot):
     for field in ready.thresholds.fields.values():
         type_value(field, f"{field.value / 2:g}")
