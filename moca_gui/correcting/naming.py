@@ -20,15 +20,21 @@ Index = QModelIndex | QPersistentModelIndex
 
 
 @cache
-def _group_names() -> tuple[str, ...]:
-    return SoundGroups.load().display
+def _groups() -> SoundGroups:
+    return SoundGroups.load()
+
+
+def is_seen(name: str) -> bool:
+    """Whether what is called so can be in the picture, unlike music laid under a film."""
+    groups = _groups()
+    return name not in groups.display or bool(groups.visible[groups.display.index(name)])
 
 
 def known_names(session: Session) -> list[str]:
     """The names of the sound groups, and those that objects of the clip have."""
     frames = (*session.labels.frames.values(), *session.results.values())
     used = {item.name for frame in frames for item in frame.objects}
-    return sorted({*_group_names(), *used} - {""}, key=str.casefold)
+    return sorted({*_groups().display, *used} - {""}, key=str.casefold)
 
 
 class NameDelegate(QStyledItemDelegate):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from moca_core.annotations.model import DRAWN, PackedObject, PackedResult
+from moca_gui.correcting.naming import is_seen
 from moca_gui.session import Session
 
 NAMELESS = "Object"
@@ -57,11 +58,11 @@ class Target:
         return "a new object" if found is None else f"{found.number} {found.name}"
 
     def _name(self, frame: PackedResult) -> str:
-        """The name used last; else the loudest heard group."""
+        """The name used last; else the loudest heard group that can be seen."""
         last = None if self._last is None else self._find(self._last)
         if last is not None:
             return last.name
-        return frame.heard[0][0] if frame.heard else NAMELESS
+        return next((name for name, _ in frame.heard if is_seen(name)), NAMELESS)
 
     def _find(self, number: int) -> PackedObject | None:
         """The object in any frame of the clip, first in the one on screen."""

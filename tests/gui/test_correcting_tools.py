@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from gui_fakes import HEIGHT, WIDTH
@@ -145,6 +147,14 @@ def test_painting_without_a_selected_object_begins_a_new_one(window):
     drag(window.view, (5, 5), (12, 5))
     assert numbers(window) == [1, 2, 3]
     assert mask(window, 3)[4, 11]
+
+
+def test_what_is_drawn_is_not_called_like_a_sound_without_a_source(window):
+    heard = (("Music from an unseen source", 0.6), ("Dog", 0.2))
+    window.session.add_result(replace(window.session.result, heard=heard))
+    key(window, "B")
+    click(window.view, 5, 5)
+    assert window.session.result.object(3).name == "Dog"
 
 
 def test_a_new_object_is_called_like_the_one_drawn_on_last(window):
