@@ -168,7 +168,7 @@ class SettingsDialog(QDialog):
         self.all_button.setAutoDefault(False)
         self.all_button.clicked.connect(self._reset_all)
         self.close_button = QPushButton("Close")
-        self.close_button.setDefault(True)
+        self.close_button.setAutoDefault(False)  # Enter ends what is typed, not the window
         self.close_button.clicked.connect(self.accept)
         self._lay_out()
         settings.changed.connect(self._show_all)

@@ -124,6 +124,20 @@ def test_every_control_acts_at_once_and_goes_back(row, shown, settings, qtbot):
     assert not field.default.isVisible()
 
 
+def test_enter_ends_what_is_typed_and_leaves_the_window_open(shown, settings, qtbot):
+    control = shown.fields["text_size"].control
+    control.setFocus()
+    control.selectAll()
+    qtbot.keyClicks(control, "150")
+    qtbot.keyClick(control, Qt.Key.Key_Return)
+    assert settings.get("text_size") == 1.5
+    assert shown.isVisible()
+    shown.search.setFocus()
+    qtbot.keyClicks(shown.search, "theme")
+    qtbot.keyClick(shown.search, Qt.Key.Key_Return)
+    assert shown.isVisible()
+
+
 def test_every_row_with_a_label_is_shown(shown):
     assert list(shown.fields) == [row.key for row in SETTINGS if row.label]
     assert all(field.isVisible() for field in shown.fields.values())
