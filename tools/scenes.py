@@ -142,8 +142,11 @@ def _overlay(name: str, stage: Stage) -> QWidget:
 
 def _thresholds(stage: Stage) -> QWidget:
     window = stage.run_frame()
+    if not window.runner.decidable:  # the masks of a run before, which follow no threshold
+        window.runner.run_anew()
+        stage.wait(lambda: window.runner.job is None)
     stage.do("thresholds")
-    return window
+    return stage.open(CAT_S)
 
 
 def _side_by_side(stage: Stage) -> QWidget:
