@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -149,34 +149,52 @@ class ResultStore:
         """All results, in no order."""
         return self._results.values()
 
-    def known_numbers(self, result: PackedResult, from_number: int = 1) -> PackedResult:
+    def known_numbers(
+        self,
+        result: PackedResult,
+        known: dict[int, int] | None = None,
+        free: Callable[[], int] = lambda: 1,
+    ) -> PackedResult:
         """`result` with the numbers that its objects have in this clip already.
 
-        A run on one frame counts from 1; the same object, by its name and place in the nearest
-        frame with a result, keeps its number and so its colour. Others get numbers of their own,
-        from `from_number` on.
+        A run on a part of the clip counts from 1; the same object, by its name and place in the
+        nearest frame with a result, keeps its number and so its colour. Others get numbers of
+        their own, from `free` on.
+
+        Parameters
+        ----------
+        known : numbers of the same run with those in the clip; what is found here is added.
         """
+        known = {} if known is None else known
+        if any(item.number not in known for item in result.objects):
+            self._meet(result, known, free)
+        objects = (replace(item, number=known[item.number]) for item in result.objects)
+        return replace(result, objects=tuple(objects))
+
+    def _meet(self, result: PackedResult, known: dict[int, int], free: Callable[[], int]) -> None:
+        """Find numbers for the objects of a run that it hasn't shown before."""
         frames = np.flatnonzero(self.states == MASKS)
-        if not len(frames) or not result.objects:
-            return result
+        if not len(frames):
+            known.update((item.number, item.number) for item in result.objects)
+            return
         near = self._results[int(frames[np.argmin(np.abs(frames - result.frame))])]
-        free = list(near.objects)
+        others = [item for item in near.objects if item.number not in known.values()]
         used = (item.number for other in self._results.values() for item in other.objects)
-        next_number = max(from_number, 1 + max(used))
-        objects = []
+        next_number = max(free(), 1 + max(used), 1 + max(known.values(), default=0))
         for item in result.objects:
+            if item.number in known:
+                continue
             overlaps = [
                 (box_iou(other.box, item.box), place)
-                for place, other in enumerate(free)
+                for place, other in enumerate(others)
                 if other.name == item.name
             ]
             overlap, place = max(overlaps, default=(0.0, -1))
             if overlap >= SAME_FROM_IOU:
-                objects.append(replace(item, number=free.pop(place).number))
+                known[item.number] = others.pop(place).number
             else:
-                objects.append(replace(item, number=next_number))
+                known[item.number] = next_number
                 next_number += 1
-        return replace(result, objects=tuple(objects))
 
     def keep(self, frames: set[int]) -> bool:
         """Forget all results but those of `frames`; whether there were others."""

@@ -73,6 +73,11 @@ class RunRequest:
     anew: bool = False  # also where the disk has results
     every_s: float = 1.0  # time between key frames
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is on the whole clip."""
+        return self.frames == "all" and self.start_s is None
+
 
 @dataclass(frozen=True)
 class DefaultsKnown:

@@ -158,7 +158,7 @@ class Runner(QObject):
                 self._worker.decide_again,
                 *(clip, self.config, held.analyses, self._wishes, self._left),
             ),
-            on_event=partial(self._on_event, clip, self.config, self._number, None),
+            on_event=partial(self._on_event, clip, self.config, self._number, None, None),
             on_finished=self._on_finished,
         )
 
@@ -256,28 +256,42 @@ class Runner(QObject):
         if not self.ready():
             return
         self._begin()
+        known: dict[int, int] | None = None if request.whole else {}
         self.job = self._pool.start(
             request.title,
             partial(self._worker.run, clip, request, self.config, self.moved, self._left),
-            on_event=partial(self._on_event, clip, self.config, self._number, self.moved),
+            on_event=partial(self._on_event, clip, self.config, self._number, self.moved, known),
             on_finished=self._on_finished,
         )
         self.progressed.emit(f"{request.title}: starting", 0, 0, None)
         self.changed.emit()
 
     def _on_event(
-        self, clip: Clip, config: SegmentConfig, number: int, moved: Moved | None, event: Any
+        self,
+        clip: Clip,
+        config: SegmentConfig,
+        number: int,
+        moved: Moved | None,
+        known: dict[int, int] | None,
+        event: Any,
     ) -> None:
-        """Take an event; `moved` are the thresholds of its run, None where they may move."""
+        """Take an event of a run.
+
+        Parameters
+        ----------
+        moved : the run's thresholds; None where they may move.
+        known : of a run on a part of the clip, what its numbers of objects mean there.
+        """
         mine = self.job is not None and number == self._number
         shown = clip is self.session.clip and config == self.config
         shown = shown and (mine if moved is None else moved == self.moved)
         if isinstance(event, Finished) and shown:
             # Also after a cancel: what is finished is kept.
             result = event.result
-            if event.total == 1:
-                free = self.session.free_number
-                result = self.session.results.known_numbers(result, free)
+            if event.total == 1 or known is not None:
+                result = self.session.results.known_numbers(
+                    result, known, lambda: self.session.free_number
+                )
             self.session.add_result(result)
             self.found.emit()
         if isinstance(event, ScoresEvent) and shown:

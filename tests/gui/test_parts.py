@@ -450,3 +450,17 @@ def test_a_run_on_one_frame_keeps_the_numbers_of_the_clip():
         ("dog", 6),
     ]
     assert ResultStore(50).known_numbers(found(1, (1, "dog", 20))).objects[0].number == 1
+
+
+def test_a_run_on_a_range_keeps_the_numbers_of_the_clip_all_through_it():
+    store, known, shown = ResultStore(50), {}, []
+    store.add(found(10, (3, "dog", 20), (5, "dog", 60)))
+    for frame, *objects in (
+        (10, (1, "dog", 60)),
+        (11, (1, "dog", 40)),  # it runs to where the other one was
+        (12, (1, "dog", 20), (2, "dog", 60)),
+    ):
+        result = store.known_numbers(found(frame, *objects), known, lambda: 9)
+        store.add(result)
+        shown.append([item.number for item in result.objects])
+    assert shown == [[5], [5], [5, 9]]

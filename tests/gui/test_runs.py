@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -195,6 +196,21 @@ def test_next_and_previous_result(window, open_clip, qtbot, segmenter):
     qtbot.waitUntil(lambda: window.session.frame == 21, timeout=2000)
     qtbot.keyClick(window, Qt.Key.Key_Left, alt)
     qtbot.waitUntil(lambda: window.session.frame == 20, timeout=2000)
+
+
+def test_a_run_on_a_range_leaves_objects_their_numbers(window, open_clip, qtbot, segmenter):
+    open_clip(window)
+    session = window.session
+    window.runner.run_clip()
+    qtbot.waitUntil(run_ended(window), timeout=5000)
+    for result in list(session.results.values()):
+        objects = tuple(replace(item, number=item.number + 4) for item in result.objects)
+        session.results.add(replace(result, objects=objects))
+    session.set_range(20, 25)
+    window.runner.run_range()
+    qtbot.waitUntil(run_ended(window), timeout=4000)
+    assert [item.number for item in session.results.get(20).objects] == [5]
+    assert [item.number for item in session.results.get(25).objects] == [5, 6]
 
 
 @pytest.mark.parametrize(
