@@ -117,7 +117,7 @@ class FineTuneDialog(QDialog):
         self.adapters.setAccessibleName("Trained adapter")
         self.use_button = _button("Use on this clip", self._use)
         self.use_button.setObjectName("primary")
-        self.use_button.setToolTip("The next runs are made with this adapter")
+        self.use_button.setToolTip("Runs on this clip, and on those opened later, use this adapter")
         self.close_button = _button("Close", self.close)
 
     def _lay_out(self) -> None:
