@@ -112,7 +112,7 @@ def test_before_and_after_are_shown_when_it_ends(trained, made, qtbot):
 
 
 def test_without_a_clip_there_is_nothing_to_compare(trained, made, qtbot):
-    trained.close_clip()
+    trained.actions_by_name["close_clip"].trigger()
     made.clear()
     dialog = trained.fine_tune.dialog
     dialog.samples.button.click()
