@@ -170,6 +170,7 @@ class Clips(QObject):
 
     def _on_failed(self, wanted: Wanted, error: BaseException) -> None:
         self._list.forget_next()
+        self._projects.saver.keep()
         if isinstance(error, ClipMissingError):
             self._projects.ask_where(wanted, error)
         elif isinstance(error, OtherClipError):

@@ -66,6 +66,7 @@ class Saver(QObject):
         self.error: MocaError | None = None  # of the last save
         self.trouble: MocaError | None = None  # why the project of the clip can't be saved
         self.saves = 0  # that went well
+        self.discarded = False  # what isn't saved, for the clip that comes next
         self._pool, self._settings, self._snapshot = pool, settings, snapshot
         self._job: Job | None = None
         self._hash = ""
@@ -139,6 +140,7 @@ class Saver(QObject):
         self.project, self.error, self.trouble = project, trouble, trouble
         self._hash, self._view, self._since = clip_hash, view, None
         self._changes = self._saved = 0
+        self.discarded = False
         self._tell()
 
     def touch(self) -> None:
@@ -150,7 +152,14 @@ class Saver(QObject):
     def discard(self) -> None:
         """Let go of what isn't saved; the disk keeps what it has."""
         self._timer.stop()
+        self.discarded = self.unsaved
         self._saved = self._changes
+
+    def keep(self) -> None:
+        """What was let go of stays in the window, as nothing came in its place."""
+        if self.discarded:
+            self.discarded = False
+            self.touch()
 
     # -- saving -------------------------------------------------------------------------------
 

@@ -677,6 +677,22 @@ def test_without_autosave_the_user_is_asked_before_another_clip(
     assert set(open_project(place).snapshot.labels) == {2}
 
 
+def test_what_was_discarded_for_a_clip_that_doesnt_open_is_unsaved_still(opened, qtbot, tmp_path):
+    opened.settings.set("autosave", False)
+    correct_blank(opened)
+    for name in ("bad.mp4", "other.mp4"):
+        (tmp_path / name).write_text(name)
+    with qtbot.waitSignal(opened.open_failed, timeout=5000):
+        opened.open_path(tmp_path / "bad.mp4")
+        press(question(opened, qtbot), qtbot, "Discard")
+    opened.findChild(ErrorDialog).reject()
+    assert opened.isWindowModified()
+    opened.open_path(tmp_path / "other.mp4")
+    with qtbot.waitSignal(opened.opened, timeout=5000):
+        press(question(opened, qtbot), qtbot, "Discard")
+    assert not opened.isWindowModified()
+
+
 def test_a_read_only_folder_asks_for_a_place_once(
     opened, qtbot, place, tmp_path, monkeypatch, make_window, open_clip, home
 ):
