@@ -250,6 +250,8 @@ class ThresholdsPanel(QWidget):
             field.setEnabled(state.movable)
             if name in defaults:
                 field.show_threshold(values[name], defaults[name])
+            else:
+                field.edit.clear()  # known once the encoders were loaded
         self._draw()
 
     @property

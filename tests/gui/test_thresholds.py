@@ -119,6 +119,7 @@ def test_the_key_brings_the_panel_up_which_says_what_to_do(window, qtbot, clip):
     open_scene(window, qtbot, clip)
     assert "Run on the clip" in panel.message.text()
     assert not any(field.isEnabled() for field in panel.fields.values())
+    assert not any(field.edit.text() for field in panel.fields.values())  # not known yet
     assert not panel.run.isVisible()
 
 
