@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -89,6 +89,13 @@ class Sam(nn.Module):
         self.prompt_encoder = PromptEncoder(shape)
         self.mask_decoder = MaskDecoder(shape)
         self._turn = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_turn"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._turn = threading.Lock()  # a copy has a turn of its own
 
     @property
     def device(self) -> torch.device:
