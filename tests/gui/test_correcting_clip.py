@@ -182,6 +182,17 @@ def test_alt_down_goes_to_what_is_yet_to_be_checked(run, qtbot):
     assert run.status.note.full_text == "No further corrected frame."
 
 
+def test_a_frame_of_which_only_the_name_was_changed_is_yet_to_be_checked(run, qtbot):
+    session = run.session
+    session.apply(edits.rename([session.shown(f) for f in (4, 5, 6)], 1, "Wolf"))
+    session.apply(edits.accept([session.shown(f) for f in (4, 6)]))
+    seen = []
+    for _ in range(2):
+        qtbot.keyClick(run, KEY.Key_Down, Qt.KeyboardModifier.AltModifier)
+        seen.append(run.player.target)
+    assert seen == [5, 7]
+
+
 # -- the timeline -----------------------------------------------------------------------------
 
 
