@@ -181,6 +181,7 @@ class ImportDialog(FittedDialog):
     def done(self, result: int) -> None:
         """Close; what is being read is given up."""
         self._stop()
+        self.source.blockSignals(True)  # a box that is left, or was typed in, would read again
         super().done(result)
 
 

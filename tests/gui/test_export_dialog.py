@@ -452,9 +452,16 @@ def test_masks_are_dropped_browsed_for_and_given_up(window, open_clip, qtbot, tm
 def test_masks_for_one_clip_arent_taken_into_the_next(window, open_clip, qtbot, tmp_path):
     open_clip(window)
     save(tmp_path / "masks" / "0004.png")
-    read(qtbot, ask(qtbot, window), tmp_path / "masks")
+    dialog = ask(qtbot, window)
+    read(qtbot, dialog, tmp_path / "masks")
+    dialog.source.edit.setFocus()
+    qtbot.keyClicks(dialog.source.edit, "/more")
+    asked = []
+    dialog.read = lambda: asked.append(1)  # what is left in the box
     open_clip(window, "other.mp4")
     assert window.importing.dialog is None
+    qtbot.wait(20)
+    assert asked == []
 
 
 def test_both_need_a_clip(window):
