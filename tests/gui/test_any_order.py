@@ -296,8 +296,9 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("seed", [4, 10, 15, 19, 44, 71])
 def test_any_order_leaves_all_as_it_should_be(
-    seed, heard, prompting, tuning, services, make_window, open_clip, qtbot, tmp_path
+    seed, heard, prompting, tuning, services, make_window, open_clip, qtbot, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("", ""))  # it would wait
     services["matching"] = FakeMatching()
     for name in NAMES:
         (tmp_path / name).write_text(name)
