@@ -54,6 +54,7 @@ class Window(main_window.MainWindow):
         if task == "look":
             QTimer.singleShot(0, self.close)
             return
+        self.state = self.projects.saver.state
         self.projects.saver.changed.connect(self.on_saver)
         self.projects.saver.settled.connect(lambda well: well and tell("saved", self, self.saving))
         self.activateWindow()
@@ -73,7 +74,10 @@ class Window(main_window.MainWindow):
             QTest.keyClick(self, Qt.Key.Key_A)
 
     def on_saver(self):
-        if self.projects.saver.state is State.SAVING:
+        # What is made while a save is under way is in the next one.
+        began = self.state is not State.SAVING
+        self.state = self.projects.saver.state
+        if began and self.state is State.SAVING:
             self.saving = sorted(self.session.labels.frames)
 
 main_window.MainWindow = Window
