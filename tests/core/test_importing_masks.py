@@ -510,9 +510,9 @@ def test_too_many_objects(tmp_path):
     ("name", "number", "before"),
     [
         ("frame_000123", 123, ""),
-        ("farm/frame_000007", 7, "farm"),
-        ("images/farm/frame_000007", 7, "images/farm"),
-        ("farm_frame_000007", 7, "farm"),
+        ("dogs/frame_000007", 7, "dogs"),
+        ("images/dogs/frame_000007", 7, "images/dogs"),
+        ("dogs_frame_000007", 7, "dogs"),
         ("00012", 12, ""),
         ("take-2.0034", 34, "take-2"),
         ("1234567890123", None, "1234567890123"),
