@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from moca_core.annotations.model import PackedResult, pack
 from moca_core.config import SegmentConfig, with_values
 from moca_core.types import FrameEvent, NoteEvent, SegmentEvent, StageEvent
+from moca_gui.freeing import give_memory_back
 from moca_gui.jobs import Job
 from moca_gui.kept import KeptResults, has_results, open_results
 from moca_gui.session import Clip
@@ -118,12 +118,8 @@ class Warm:
     def let_go(self) -> None:
         """Keep none; their memory goes back to the system."""
         had, self.segmenter, self.config = self.segmenter is not None, None, None
-        if had and "torch" in sys.modules:
-            from moca_core.heap import give_back
-            from moca_core.models.compute import empty_cache
-
-            empty_cache()
-            give_back()
+        if had:
+            give_memory_back()
 
     def leaving(self) -> Iterator[StageEvent]:
         """`let_go` as a job."""

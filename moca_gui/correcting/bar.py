@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSignalBlocker, QSize, Qt
+from PySide6.QtCore import QSignalBlocker, Qt
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QWidget
 
 from moca_gui.correcting.tools import SIZES, Brush
 from moca_gui.panels.status import ElidedLabel
 from moca_gui.sliders import KeySlider
+from moca_gui.widgets import action_button
 
 if TYPE_CHECKING:
     from moca_gui.correcting.prompts import Prompts
     from moca_gui.correcting.target import Target
     from moca_gui.session import Session
 
+_ICON_PX = 18
 _SLIDER_PX = 110
 _APPLY_CHARS = 26
 
@@ -47,7 +49,7 @@ class ToolsBar(QWidget):
         layout.setContentsMargins(8, 3, 8, 3)
         layout.setSpacing(3)
         for action in actions:
-            layout.addWidget(_button(action))
+            layout.addWidget(action_button(action, _ICON_PX))
         layout.addSpacing(10)
         for part in (self.brush, self.size_text):
             layout.addWidget(part)
@@ -127,15 +129,6 @@ class ToolsBar(QWidget):
         count = len(prompts.meant)
         which = f", {prompts.at + 1} of {count}" if count > 1 else ""
         return f"IoU {min(mask.score, 1.0):.2f}{which}"  # predicted ones go beyond
-
-
-def _button(action: QAction) -> QToolButton:
-    button = QToolButton()
-    button.setDefaultAction(action)
-    button.setIconSize(QSize(18, 18))
-    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-    button.setAccessibleName(action.text().replace("&", ""))
-    return button
 
 
 def _plain(text: str, tip: str) -> QToolButton:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +14,7 @@ from moca_core.errors import MocaError
 from moca_core.models.registry import bundle_row
 from moca_core.types import RgbImage, StageEvent
 from moca_gui.frames import to_picture
+from moca_gui.freeing import give_memory_back
 from moca_gui.inbox import Inbox
 from moca_gui.matching.source import importing
 from moca_gui.run_worker import SegmenterLike
@@ -168,9 +168,4 @@ class PromptWorker:
 
     def _release(self) -> None:
         self._prompter = None
-        if "torch" in sys.modules:
-            from moca_core.heap import give_back
-            from moca_core.models.compute import empty_cache
-
-            empty_cache()
-            give_back()
+        give_memory_back()

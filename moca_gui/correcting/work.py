@@ -18,6 +18,7 @@ from moca_gui.eta import Pace
 from moca_gui.jobs import Job, JobPool, JobState
 from moca_gui.panels.status import JobStrip
 from moca_gui.session import Clip, Session
+from moca_gui.words import capital
 
 _log = logging.getLogger(__name__)
 _PART = 16  # frames between two places to stop
@@ -119,7 +120,7 @@ class EditWork(QObject):
             on_event=partial(self._on_part, made),
             on_finished=partial(self._on_finished, made, clip, remake, keep),
         )
-        self.strip.show_job(_capital(title), 0, 0, None)
+        self.strip.show_job(capital(title), 0, 0, None)
         self.changed.emit()
 
     def cancel(self) -> None:
@@ -143,7 +144,7 @@ class EditWork(QObject):
         part = self._latest
         if self.job is not None and not self.job.cancelling and part is not None:
             left = self._pace.left_s()
-            self.strip.show_job(_capital(self.job.title), part.done, part.total, left)
+            self.strip.show_job(capital(self.job.title), part.done, part.total, left)
 
     def _on_finished(
         self, made: _Made, clip: Clip | None, remake: Remake, keep: bool, job: Job
@@ -158,11 +159,11 @@ class EditWork(QObject):
         if job.state is JobState.DONE or (keep and made.after):
             self._apply(Edit(job.title, self._fresh(made, remake)), stopped + made.notes)
         elif stopped:
-            self.session.note(f"{_capital(job.title)}: cancelled, nothing was changed.")
+            self.session.note(f"{capital(job.title)}: cancelled, nothing was changed.")
         if job.state is JobState.FAILED and job.error is not None:
             if not isinstance(job.error, MocaError):
                 _log.error("%s failed: %r", job.title, job.error)
-            self.failed.emit(job.error, _capital(job.title))
+            self.failed.emit(job.error, capital(job.title))
 
     def _fresh(self, made: _Made, remake: Remake) -> dict[int, PackedResult | None]:
         """What was made, with the frames made anew that are shown otherwise by now."""
@@ -180,7 +181,7 @@ class EditWork(QObject):
         what = "nothing to change"
         if self.session.apply(edit):
             what = f"frame {next(iter(edit.after))}" if count == 1 else f"{count} frames"
-        self.session.note(" ".join([f"{_capital(edit.title)}: {what}.", *notes]))
+        self.session.note(" ".join([f"{capital(edit.title)}: {what}.", *notes]))
 
 
 def _in_parts(frames: Sequence[PackedResult], make: Make) -> Iterator[Part]:
@@ -189,7 +190,3 @@ def _in_parts(frames: Sequence[PackedResult], make: Make) -> Iterator[Part]:
         before = {item.frame: item for item in some}
         yield Part(before, make(some).after, first + len(some), len(frames))
         time.sleep(_REST_S)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

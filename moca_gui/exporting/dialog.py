@@ -28,7 +28,7 @@ from moca_core.export.clips import Choice
 from moca_core.export.formats import FORMATS, Format
 from moca_core.export.projects import SnapshotClip, snapshot_clip
 from moca_gui.dialogs.choosing import ask_folder
-from moca_gui.exporting.fitted import FittedDialog, button
+from moca_gui.exporting.fitted import FittedDialog
 from moca_gui.exporting.folders import free, proposed, trouble, typed
 from moca_gui.exporting.options import OptionsForm
 from moca_gui.exporting.work import Ended, ExportWork
@@ -37,6 +37,8 @@ from moca_gui.results import CORRECTED, NOT_RUN
 from moca_gui.session import Session
 from moca_gui.timecode import format_short
 from moca_gui.tuning.data import PathEdit
+from moca_gui.widgets import button
+from moca_gui.words import sentence
 
 _WIDTH_PX = 560
 _SETTLE_MS = 200
@@ -196,7 +198,7 @@ class ExportDialog(FittedDialog):
 
     def _on_format(self) -> None:
         row = self.row
-        self.about.setText(f"{row.help[:1].upper()}{row.help[1:]}.")
+        self.about.setText(sentence(row.help))
         self.kept.setText(f"Kept: {row.kept}.".replace("`", ""))
         self.lost.setText(f"Lost: {row.lost}.".replace("`", ""))
         self.options.show_options(row)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from PySide6.QtWidgets import QLabel, QPushButton
+from PySide6.QtWidgets import QLabel
 
 from moca_core.errors import MocaError
 from moca_gui.dialogs.errors import UNEXPECTED_HINT
@@ -27,11 +25,3 @@ class FittedDialog(Fitted):
             self.say(label, f"{error.message}\n{error.hint}".strip(), danger=True)
         else:
             self.say(label, f"{type(error).__name__}: {error}\n{UNEXPECTED_HINT}", danger=True)
-
-
-def button(text: str, slot: Callable[[], object]) -> QPushButton:
-    """A button that Return doesn't press by itself."""
-    made = QPushButton(text)
-    made.setAutoDefault(False)
-    made.clicked.connect(lambda: slot())
-    return made

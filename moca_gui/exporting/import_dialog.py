@@ -22,11 +22,13 @@ from PySide6.QtWidgets import (
 
 from moca_core.types import StageEvent
 from moca_gui.dialogs.choosing import ask_file, ask_folder, dropped_path
-from moca_gui.exporting.fitted import FittedDialog, button
+from moca_gui.exporting.fitted import FittedDialog
 from moca_gui.exporting.folders import typed
 from moca_gui.jobs import Job, JobPool, JobState
 from moca_gui.session import Clip, Session
 from moca_gui.tuning.data import PathEdit
+from moca_gui.widgets import button
+from moca_gui.words import sentence
 
 if TYPE_CHECKING:
     from moca_core.annotations.importing import Imported
@@ -211,7 +213,7 @@ def preview(found: Imported) -> list[str]:
     lines = [f"Masks of {where}: " + ", ".join(_of_names(found)) + "."]
     if found.replaced:
         lines.append(f"They take the place of {counted(found.replaced, 'corrected frame')}.")
-    return lines + [f"{note[:1].upper()}{note[1:]}." for note in found.notes]
+    return lines + [sentence(note) for note in found.notes]
 
 
 def _of_names(found: Imported) -> list[str]:

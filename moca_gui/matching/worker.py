@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from moca_core.bytecache import ByteCache
 from moca_core.errors import ConfigError, MocaError, NoAudioError
 from moca_core.pipeline.pma_config import PmaConfig
 from moca_core.types import RgbImage, StageEvent
+from moca_gui.freeing import give_memory_back
 from moca_gui.inbox import Inbox
 from moca_gui.matching.pictures import Pick, Picture, Pictures
 from moca_gui.matching.source import EncoderChoice, Heard, MatchEncoder, MatchSource
@@ -211,12 +211,7 @@ class Matcher:
         self._pictures.close()
         self._let_go()
         self.cache.clear()
-        if "torch" in sys.modules:
-            from moca_core.heap import give_back
-            from moca_core.models.compute import empty_cache
-
-            empty_cache()
-            give_back()
+        give_memory_back()
 
 
 def _heard(request: Request, pictures: tuple[Picture, Picture], side: int) -> Heard | None:

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 
 from moca_gui.session import Clip, Session
 from moca_gui.timecode import TIMES, format_short
+from moca_gui.words import capital
 
 NOTE_SECONDS = 12
 
@@ -150,7 +151,7 @@ class StatusBar(QStatusBar):
 
     def show_sound(self, text: str) -> None:
         """Say why there is no sound, if there is none."""
-        self.sound.set_full_text(text[:1].upper() + text[1:])
+        self.sound.set_full_text(capital(text))
         self._hide_empty()
 
     def show_device(self, text: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from moca_gui.icons import icon
 from moca_gui.player import Player
@@ -12,6 +12,9 @@ from moca_gui.session import Session
 from moca_gui.sliders import KeySlider
 from moca_gui.theme import Theme
 from moca_gui.timecode import TIMES, format_time
+from moca_gui.widgets import action_button
+
+_ICON_PX = 20
 
 
 class Transport(QWidget):
@@ -39,7 +42,7 @@ class Transport(QWidget):
         layout.setContentsMargins(8, 4, 10, 4)
         layout.setSpacing(3)
         for name in self.BUTTONS:
-            layout.addWidget(self._button(actions[name]))
+            layout.addWidget(action_button(actions[name], _ICON_PX))
         layout.addSpacing(12)
         self.time = QLabel("00:00.000")
         self.time.setProperty("mono", True)
@@ -68,7 +71,7 @@ class Transport(QWidget):
         self.speed.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         layout.addWidget(self.speed)
         layout.addSpacing(6)
-        layout.addWidget(self._button(actions["mute"]))
+        layout.addWidget(action_button(actions["mute"], _ICON_PX))
         self.volume = KeySlider(Qt.Orientation.Horizontal)
         self.volume.setRange(0, 100)
         self.volume.setFixedWidth(90)
@@ -89,14 +92,6 @@ class Transport(QWidget):
         self._theme = theme
         self._show_state()
         self._show_clip()
-
-    def _button(self, action: QAction) -> QToolButton:
-        button = QToolButton()
-        button.setDefaultAction(action)
-        button.setIconSize(QSize(20, 20))
-        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        button.setAccessibleName(action.text().replace("&", ""))
-        return button
 
     def set_theme(self, theme: Theme) -> None:
         """Take the theme's colours."""

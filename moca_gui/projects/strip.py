@@ -8,6 +8,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QToolButton, QWidget
 
 from moca_gui.projects.saver import Saver, State, reason
+from moca_gui.words import capital
 
 MOST_LETTERS = 44
 
@@ -37,7 +38,7 @@ class SavedStrip(QWidget):
         short = text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 1] + "…"
         self.button.setText(short)
         self.button.setAccessibleName(f"Project: {text}")
-        lines = [text[:1].upper() + text[1:]]
+        lines = [capital(text)]
         if saver.project is not None:
             lines.append(str(saver.project.path))
         if saver.error is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -37,6 +35,8 @@ from moca_gui.tuning.samples import SamplesPanel
 from moca_gui.tuning.setup import SetupPanel
 from moca_gui.tuning.source import BEST_FILE, AdapterFacts, Estimate, TuningSource
 from moca_gui.weights import WeightsSource
+from moca_gui.widgets import button
+from moca_gui.words import sentence
 
 _SIZE_PX = (1120, 800)
 _SETTLE_MS = 250
@@ -103,22 +103,22 @@ class FineTuneDialog(QDialog):
         self.message.setWordWrap(True)
         self.message.setAccessibleName("Message")
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.load_button = _button("Load config\N{HORIZONTAL ELLIPSIS}", self.ask_load)
+        self.load_button = button("Load config\N{HORIZONTAL ELLIPSIS}", self.ask_load)
         self.load_button.setToolTip("Take all settings from a file, or from an earlier run")
-        self.save_button = _button("Save config\N{HORIZONTAL ELLIPSIS}", self.ask_save)
+        self.save_button = button("Save config\N{HORIZONTAL ELLIPSIS}", self.ask_save)
         self.save_button.setToolTip("Write all settings to a file; `moca train` repeats it")
-        self.start_button = _button("Start", self.start)
+        self.start_button = button("Start", self.start)
         self.start_button.setObjectName("primary")
-        self.stop_button = _button("Stop after this step (keep)", self._run.stop)
+        self.stop_button = button("Stop after this step (keep)", self._run.stop)
         self.stop_button.setToolTip("End after this iteration; checkpoint and adapter are kept")
-        self.discard_button = _button("Cancel (discard)", self.ask_discard)
+        self.discard_button = button("Cancel (discard)", self.ask_discard)
         self.discard_button.setToolTip("End now and remove what this run made")
         self.adapters = QComboBox()
         self.adapters.setAccessibleName("Trained adapter")
-        self.use_button = _button("Use on this clip", self._use)
+        self.use_button = button("Use on this clip", self._use)
         self.use_button.setObjectName("primary")
         self.use_button.setToolTip("Runs on this clip, and on those opened later, use this adapter")
-        self.close_button = _button("Close", self.close)
+        self.close_button = button("Close", self.close)
 
     def _lay_out(self) -> None:
         buttons = QHBoxLayout()
@@ -261,7 +261,7 @@ class FineTuneDialog(QDialog):
 
         def show(event: Estimate) -> None:
             if number == self._asked:
-                self.setup.estimate.setText(_sentence(event.text))
+                self.setup.estimate.setText(sentence(event.text))
 
         def end(job: Job) -> None:
             if job.state is JobState.FAILED and number == self._asked:
@@ -383,14 +383,3 @@ def _words(ended: Ended, iterations: int) -> str:
     if ended.end is End.DISCARDED:
         return "Cancelled; what this run made was removed."
     return f"Failed after {ended.step:,} iterations."
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-def _button(text: str, slot: Callable[[], object]) -> QPushButton:
-    button = QPushButton(text)
-    button.setAutoDefault(False)
-    button.clicked.connect(lambda: slot())
-    return button

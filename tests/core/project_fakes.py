@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -103,6 +105,16 @@ def save(project: Project, snapshot: Snapshot, force: bool = False) -> list[str]
 def masks(project: Project) -> Path:
     """The folder of a project's masks."""
     return project.path.with_name(project.path.name.removesuffix(".json"))
+
+
+def content(project: Project) -> dict[str, Any]:
+    """What the readable file of a project says."""
+    return dict(json.loads(project.path.read_text()))
+
+
+def change(project: Project, **values: object) -> None:
+    """Change values of the readable file as a hand would."""
+    project.path.write_text(json.dumps(content(project) | values))
 
 
 def assert_same_frames(first: Mapping[int, PackedResult], other: Mapping[int, PackedResult]):

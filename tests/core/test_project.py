@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from core.project_fakes import (
     a_result,
     a_snapshot,
     assert_same_frames,
+    content,
     masks,
     random_results,
     save,
@@ -49,14 +49,6 @@ def clip(tmp_path):
 @pytest.fixture
 def project(clip):
     return Project(project_path(clip))
-
-
-def content(project):
-    return json.loads(project.path.read_text())
-
-
-def change(project, **values):
-    project.path.write_text(json.dumps(content(project) | values))
 
 
 # -- what comes back --------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from core.project_fakes import (
     a_result,
     a_snapshot,
     assert_same_frames,
+    content,
     labels,
     masks,
     save,
@@ -46,10 +47,6 @@ def project(clip):
     project = Project(project_path(clip))
     save(project, a_snapshot(clip))
     return project
-
-
-def content(project):
-    return json.loads(project.path.read_text())
 
 
 def copy(project):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import weakref
 from dataclasses import replace
@@ -16,6 +15,8 @@ from core.project_fakes import (
     a_result,
     a_snapshot,
     assert_same_frames,
+    change,
+    content,
     labels,
     masks,
     results,
@@ -44,14 +45,6 @@ def clip(tmp_path):
 @pytest.fixture
 def project(clip):
     return Project(project_path(clip))
-
-
-def content(project):
-    return json.loads(project.path.read_text())
-
-
-def change(project, **values):
-    project.path.write_text(json.dumps(content(project) | values))
 
 
 # -- what is written --------------------------------------------------------------------------
